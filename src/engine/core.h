@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Core: the whole pipeline over plain state, without threads, clocks and I/O of its own.
+ *
+ *     sample -> registry -> recent history -> rules -> ledger -> scale -> events
+ *
+ * ac_manager wraps it in a mutex and a sampler thread, agentcored in an event loop, replay in a
+ * file reader. Times come in as arguments. Not safe for concurrent use.
+ */
+#ifndef AC_ENGINE_CORE_H
+#define AC_ENGINE_CORE_H
+
+#include "base/error.h"
+#include "model/event.h"
+#include "policy/ledger.h"
+#include "policy/predict.h"
+#include "policy/registry.h"
+#include "policy/rules.h"
+#include "policy/scale.h"
+
+struct core;
+
+struct core_options {
+    struct ac_limits limits;
+    struct scale_options scale;
+    uint32_t max_agents;
+    uint32_t max_alerts;
+    uint32_t max_queue;
+    uint64_t reservation_ttl_ns;
+    double headroom; /* 0-1 */
+    uint64_t recent_ns;
+    size_t recent_budget_bytes;
+    uint64_t exited_retention_ns; /* 0 = exited agents go at once */
+    uint64_t seed;
+    uint64_t id_seed;
+};
+
+void core_options_init(struct core_options *ret_options);
+int core_new(const struct core_options *options, struct core **ret_core);
+void core_free(struct core *core);
+
+/* What a reload may change: limits, scaling, retention. Returns 0 or -EINVAL. */
+int core_reconfigure(struct core *core, const struct core_options *options, struct ac_error *error);
+
+/* One tick. Returns 0 or -ENOMEM. */
+int core_tick(struct core *core, const struct sample *sample);
+
+/* ---- Agents */
+
+/* Returns 0, -EINVAL, -EEXIST, -ENOSPC, -ENOMEM. */
+int core_agent_add(struct core *core, const struct agent_spec *spec, struct moment now,
+    const struct agent **ret_agent, struct ac_error *error);
+
+/* Gives a reported agent a process tree, or adds the agent. -EEXIST where it has one. */
+int core_agent_attach(struct core *core, const struct agent_spec *spec, struct moment now,
+    const struct agent **ret_agent, struct ac_error *error);
+
+/* Forgets the agent: alerts resolve, reservation and history in memory go, the run is learnt
+ * from. Returns 0 or -ENOENT. */
+int core_agent_remove(struct core *core, const char *id, struct moment now);
+
+/* Reported usage; checks the agent's thresholds. Returns 0, -EINVAL, -ENOENT, -ENOSPC. */
+int core_report(struct core *core, const char *id, const struct ac_usage *usage, struct moment now,
+    bool create, struct ac_error *error);
+
+/* ---- Alerts */
+
+int core_acknowledge(struct core *core, const char *alert_id, struct moment now);
+
+/* Judges a usage of a subject (NULL, "" or "system" = the machine). Returns the transitions. */
+int core_check(
+    struct core *core, const char *subject, const struct ac_usage *usage, struct moment now);
+int core_raise(struct core *core, const char *agent_id, const struct rules_raise *raise,
+    struct moment now, struct ac_alert *ret_alert);
+int core_clear(struct core *core, const char *agent_id, enum ac_resource resource, const char *rule,
+    struct moment now);
+
+/* ---- History in memory */
+
+/* -EINVAL, -ENOENT (unknown agent and not @create), -ENOSPC, -ENOMEM. */
+int core_record(
+    struct core *core, const char *subject, const struct ac_usage *usage, struct moment now);
+int64_t core_history(struct core *core, const char *subject, int64_t from_ns, int64_t to_ns,
+    struct ac_usage **ret_usages);
+
+/* ---- Allocation, prediction, scaling */
+
+int core_allocate(struct core *core, const struct agent_spec *spec,
+    enum ac_allocation_policy policy, struct moment now, struct ac_allocation *ret_allocation,
+    struct ac_error *error);
+int core_release(struct core *core, const char *agent_or_allocation_id, struct moment now);
+void core_predict(struct core *core, enum ac_philosophy philosophy, const char *agent_template,
+    struct moment now, struct ac_prediction *ret_prediction);
+
+struct core_pool {
+    enum ac_philosophy philosophy;
+    uint32_t scale;             /* as recorded */
+    uint32_t agents;            /* running now */
+    double utilization_percent; /* NaN = unknown */
+    uint64_t cooldown_left_ns;
+    struct scale_decision decision; /* at the last tick */
+};
+void core_pool(struct core *core, enum ac_philosophy philosophy, struct moment now,
+    struct core_pool *ret_pool);
+int core_scale_record(struct core *core, enum ac_philosophy philosophy, uint32_t new_scale,
+    struct moment now, struct ac_error *error);
+
+/* ---- Looking */
+
+const struct registry *core_registry(const struct core *core);
+struct rules *core_rules(struct core *core);
+struct ledger *core_ledger(struct core *core);
+struct predict *core_predictor(struct core *core);
+struct scale *core_scale(struct core *core);
+void core_system(struct core *core, struct ac_system_metrics *ret_metrics);
+
+/* ---- Events: a bounded queue that the owner empties after each call. When it is full the
+ * oldest event goes and is counted. */
+bool core_next_event(struct core *core, struct event *ret_event);
+uint64_t core_events_lost(const struct core *core);
+
+#endif

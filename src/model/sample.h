@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One sample of a machine: what a collector (os/) hands to the pipeline. Plain counters and
+ * gauges as the kernel gives them; rates are made later, from two samples (policy/registry).
+ *
+ * Every record says which of its fields are known; an unknown field is 0 and means nothing.
+ * Arrays belong to the collector and are valid until its next read.
+ */
+#ifndef AC_MODEL_SAMPLE_H
+#define AC_MODEL_SAMPLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+
+/* Which agent something belongs to: an index given out by policy/registry, reused only after
+ * the agent is gone and its totals are closed. 0 = none. */
+typedef uint32_t agent_slot;
+
+enum proc_known {
+    PROC_KNOWN_CPU = 1u << 0,          /* utime_ns, stime_ns */
+    PROC_KNOWN_CHILDREN_CPU = 1u << 1, /* cutime_ns, cstime_ns: reaped children (procfs) */
+    PROC_KNOWN_RSS = 1u << 2,          /* the sum of the three rss fields */
+    PROC_KNOWN_RSS_SPLIT = 1u << 3,    /* each of them (else all is in rss_anon_bytes) */
+    PROC_KNOWN_SWAP = 1u << 4,
+    PROC_KNOWN_IO = 1u << 5, /* read_bytes, written_bytes: storage, not page cache */
+    PROC_KNOWN_FDS = 1u << 6,
+    PROC_KNOWN_THREADS = 1u << 7,
+    PROC_KNOWN_CGROUP = 1u << 8,
+    PROC_KNOWN_MM = 1u << 9,
+    PROC_KNOWN_UID = 1u << 10,
+    PROC_KNOWN_SLOT = 1u << 11, /* the collector tracks membership itself (BPF) */
+};
+
+/* A process. (pid, start_ticks) names it for ever. */
+struct proc_record {
+    int32_t pid;
+    int32_t ppid;
+    uint64_t start_ticks; /* since boot, in clock ticks (100 per second), as in /proc/PID/stat */
+    uint64_t cgroup_id;   /* inode of its cgroup v2 directory */
+    uint64_t utime_ns;    /* living threads and exited ones of this process */
+    uint64_t stime_ns;
+    uint64_t cutime_ns; /* children it waited for, and theirs */
+    uint64_t cstime_ns;
+    uint64_t rss_anon_bytes;
+    uint64_t rss_file_bytes;
+    uint64_t rss_shmem_bytes;
+    uint64_t swap_bytes;
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    uint64_t mm_id; /* equal for processes that share one address space (CLONE_VM); 0 = none */
+    uint32_t fds;
+    uint32_t threads;
+    uint32_t uid;
+    uint32_t known; /* enum proc_known */
+    agent_slot slot;
+    char state;    /* 'R', 'S', 'D', 'Z', ...; 0 = unknown */
+    char name[16]; /* comm, NUL-terminated, hostile */
+};
+
+/* What processes that exited since the last sample used in all their life, per agent slot: only
+ * from collectors that see exits themselves. The part that earlier samples already showed of
+ * them is in it too: (cpu_ns - seen_...) is the registry's business. */
+struct exit_record {
+    agent_slot slot;
+    int32_t pid;
+    uint64_t start_ticks;
+    uint64_t cpu_ns; /* whole life, all threads */
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    uint64_t rss_peak_bytes; /* 0 = unknown */
+    uint32_t processes;      /* usually 1; more where the collector had to fold records */
+};
+
+enum group_known {
+    GROUP_KNOWN_CPU = 1u << 0,
+    GROUP_KNOWN_MEMORY = 1u << 1,
+    GROUP_KNOWN_MEMORY_PEAK = 1u << 2,
+    GROUP_KNOWN_IO = 1u << 3,
+    GROUP_KNOWN_NETWORK = 1u << 4,
+    GROUP_KNOWN_PIDS = 1u << 5,
+    GROUP_KNOWN_EVENTS = 1u << 6,
+    GROUP_KNOWN_PRESSURE = 1u << 7,
+};
+
+/* An agent's own cgroup. Counters since its creation. */
+struct group_record {
+    agent_slot slot;
+    uint32_t known; /* enum group_known */
+    uint64_t cgroup_id;
+    uint64_t cpu_ns;
+    uint64_t memory_bytes;      /* memory.current less inactive file cache */
+    uint64_t memory_peak_bytes; /* since the last sample where it can be reset, else ever */
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    uint64_t received_bytes; /* without loopback */
+    uint64_t sent_bytes;
+    uint64_t loopback_bytes;
+    uint64_t packets;
+    uint64_t pids;
+    uint64_t memory_high_events;
+    uint64_t memory_max_events;
+    uint64_t oom_kills;
+    double memory_full_percent; /* PSI full avg10 */
+};
+
+enum machine_known {
+    MACHINE_KNOWN_CPU = 1u << 0,
+    MACHINE_KNOWN_MEMORY = 1u << 1,
+    MACHINE_KNOWN_DISK = 1u << 2,
+    MACHINE_KNOWN_NETWORK = 1u << 3,
+    MACHINE_KNOWN_FDS = 1u << 4,
+    MACHINE_KNOWN_PRESSURE = 1u << 5,
+};
+
+/* The machine, or the container we run in. */
+struct machine_record {
+    uint32_t known;
+    double capacity_cores;          /* what we may use: min(online CPUs, cpu.max, affinity) */
+    uint64_t capacity_memory_bytes; /* min(MemTotal, memory.max) */
+    uint64_t cpu_busy_ns;           /* counter; all but idle and iowait, of capacity's scope */
+    uint64_t cpu_total_ns;          /* counter; 0 where only busy time is known (a cgroup's) */
+    uint64_t memory_used_bytes;     /* capacity less what is available */
+    uint64_t disk_read_bytes;       /* counters over whole devices */
+    uint64_t disk_written_bytes;
+    uint64_t net_received_bytes; /* counters without loopback */
+    uint64_t net_sent_bytes;
+    uint64_t fds;               /* open files of the whole system */
+    uint64_t fds_max;           /* 0 = no limit known */
+    double memory_full_percent; /* PSI full avg10 */
+    double cpu_boot_percent;    /* mean busy since boot: all there is after one sample */
+    uint64_t boot_id;           /* a hash; changes at reboot */
+};
+
+struct sample {
+    struct moment when;
+    uint64_t boot_ns; /* CLOCK_BOOTTIME: shows suspended time against when.mono */
+    struct machine_record machine;
+    const struct proc_record *procs;
+    size_t n_procs;
+    const struct exit_record *exits;
+    size_t n_exits;
+    const struct group_record *groups;
+    size_t n_groups;
+    uint64_t lost; /* records that did not fit since the start: counted, shown, never hidden */
+};
+
+#endif

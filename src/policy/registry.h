@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Registry: which agents there are, which processes belong to them, and what each of them uses.
+ *
+ * Pure: samples in, usage out. Membership is sticky: a process (pid, start_ticks) that was once
+ * found below an agent's root stays its member until it exits, whoever its parent is by then;
+ * its children inherit. Collectors that track membership in the kernel (PROC_KNOWN_SLOT) are
+ * believed. Usage is the difference of two samples: CPU of members, of members that vanished
+ * (from exit records, or from the growth of their reaper's cutime), and of children reaped
+ * between two samples; a counter that went back is taken as started anew, never as negative.
+ *
+ * Slots are 1..max_agents; a slot is the index of its agent in arrays of other modules.
+ * Not safe for concurrent use.
+ */
+#ifndef AC_POLICY_REGISTRY_H
+#define AC_POLICY_REGISTRY_H
+
+#include "model/agent.h"
+#include "model/sample.h"
+
+struct registry;
+
+/* One agent as the registry keeps it. Borrowed until the next mutating call; read only. */
+struct agent {
+    agent_slot slot;
+    struct agent_spec spec;
+    enum agent_state state;
+    struct moment added;
+    struct moment ended;      /* when its last process vanished; zero while it runs */
+    struct ac_usage measured; /* from samples; .known == 0 while there is none */
+    struct ac_usage reported; /* from its runtime */
+    struct ac_usage usage;    /* merged: measured field by field, reported fills the gaps */
+    struct agent_totals totals;
+    uint32_t processes; /* members now */
+    uint32_t threads;
+    struct group_record group; /* its cgroup's last record; .known == 0 = none */
+};
+
+/* Returns 0 or -ENOMEM. @seed: for hashing. */
+int registry_new(uint32_t max_agents, uint64_t seed, struct registry **ret_registry);
+void registry_free(struct registry *registry);
+
+/* Adds an agent. Returns 0; -EEXIST where a running agent has the id (one that exited is
+ * replaced and its old slot freed first); -ENOSPC at max_agents; -ENOMEM. A spec with root_pid
+ * makes that process (root_pid, root_start_ticks; 0 ticks = whatever has the pid at the next
+ * sample) its first member. */
+int registry_add(struct registry *registry, const struct agent_spec *spec, struct moment now,
+    const struct agent **ret_agent);
+
+/* Gives a reported-only agent a process tree. Returns 0, -ENOENT, -EEXIST (has one). */
+int registry_set_root(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks);
+
+/* Returns 0 or -ENOENT. The slot may be given out again afterwards. */
+int registry_remove(struct registry *registry, const char *id);
+
+/* NULL where there is none. */
+const struct agent *registry_get(const struct registry *registry, const char *id);
+const struct agent *registry_at(const struct registry *registry, agent_slot slot);
+uint32_t registry_count(const struct registry *registry);
+
+/* All agents in the order of their slots: start with *cursor = 0; NULL at the end. */
+const struct agent *registry_next(const struct registry *registry, agent_slot *cursor);
+
+/* Reported usage. Returns 0, -ENOENT, or -ENOSPC / -ENOMEM where @create adds a missing agent
+ * (spec of defaults). This is the hot path: about 20 ns. */
+int registry_report(struct registry *registry, const char *id, const struct ac_usage *usage,
+    struct moment now, bool create, const struct agent **ret_agent);
+
+/* What one sample changed. Arrays are the registry's, valid until the next sample. */
+struct registry_changes {
+    const agent_slot *exited; /* agents whose last process vanished */
+    size_t n_exited;
+    const agent_slot *orphaned; /* agents whose root vanished while others live */
+    size_t n_orphaned;
+};
+
+/* One pass: membership, usage, totals and the machine's usage. Returns 0 or -ENOMEM (the sample
+ * is then dropped whole; the next one covers its time). */
+int registry_apply(
+    struct registry *registry, const struct sample *sample, struct registry_changes *ret_changes);
+
+/* The machine's usage from the last two samples (after one: CPU is the mean since boot, rates
+ * are unknown), and its last record. Sums over agents of measured CPU percent and memory bytes. */
+const struct ac_usage *registry_machine_usage(const struct registry *registry);
+const struct machine_record *registry_machine(const struct registry *registry);
+void registry_managed_use(
+    const struct registry *registry, double *ret_cpu_percent, uint64_t *ret_memory_bytes);
+
+/* The members of an agent in the last sample. Returns how many there are; fills up to @capacity. */
+size_t registry_members(const struct registry *registry, agent_slot slot,
+    struct proc_record *ret_procs, size_t capacity);
+
+/* The slot a process belongs to, 0 = none. */
+agent_slot registry_slot_of(const struct registry *registry, int32_t pid, uint64_t start_ticks);
+
+#endif

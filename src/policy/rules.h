@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rules: thresholds in, alerts out. A table of rules per resource; one live alert per (subject,
+ * resource, rule) that moves through one table of legal transitions:
+ *
+ *     (none) -> pending -> firing -> resolved     acknowledged stands beside firing
+ *
+ * Severity rises and falls on the same alert; each transition is reported once to the sink,
+ * never once per tick. Hysteresis (ac_limits.clear_margin_percent), for_ms, renotify_ms. An
+ * acknowledged alert is silent until its severity rises (which takes the acknowledgement back)
+ * or it resolves. An unknown value changes nothing.
+ *
+ * Subject slot 0 is the machine. Pure; not safe for concurrent use. A check without a crossing
+ * costs about 20 ns.
+ */
+#ifndef AC_POLICY_RULES_H
+#define AC_POLICY_RULES_H
+
+#include "base/clock.h"
+#include "model/agent.h"
+
+struct rules;
+
+/* Called for each transition, with the alert as it is after it; valid during the call. */
+typedef void (*rules_sink)(void *userdata, const struct ac_alert *alert);
+
+struct rules_options {
+    struct ac_limits limits;
+    uint32_t max_subjects; /* slots 0..max_subjects */
+    uint32_t max_alerts;
+    uint64_t id_seed; /* makes alert ids of different runs differ: wall time of the start */
+    rules_sink sink;
+    void *sink_userdata;
+};
+
+/* Returns 0, -EINVAL, -ENOMEM. */
+int rules_new(const struct rules_options *options, struct rules **ret_rules);
+void rules_free(struct rules *rules);
+
+/* New limits; live alerts are judged by them at their next check. */
+void rules_set_limits(struct rules *rules, const struct ac_limits *limits);
+const struct ac_limits *rules_limits(const struct rules *rules);
+
+/* Who is being judged. For an agent, .limits gives its own maxima: memory in MiB and CPU in
+ * cores are judged against them (warning at alert_threshold_percent of them, critical at them)
+ * beside the machine-wide percentages. */
+struct rules_subject {
+    agent_slot slot;                   /* 0 = the machine */
+    const char *agent_id;              /* "" = the machine */
+    const struct agent_limits *limits; /* NULL = none */
+    uint64_t fds_hard_limit;           /* 0 = unknown: no descriptor emergency */
+};
+
+/* Judges one usage. Returns the number of transitions. */
+int rules_check(struct rules *rules, const struct rules_subject *subject,
+    const struct ac_usage *usage, struct moment now);
+
+/* An alert from elsewhere: @rule names it ("manual", "oom_kill", "orphans", "history", ...). It
+ * lives until rules_clear or, where @hold_ms is not 0, until nobody raised it for that long
+ * (rules_expire). The same (subject, resource, rule) is updated. @ret_alert may be NULL.
+ * Returns 0 or -ENOSPC. */
+struct rules_raise {
+    const char *rule;
+    enum ac_resource resource;
+    enum ac_severity severity;
+    const char *message;
+    double threshold;     /* NaN = none */
+    double current_value; /* NaN = unknown */
+    uint32_t hold_ms;
+};
+int rules_raise(struct rules *rules, const struct rules_subject *subject,
+    const struct rules_raise *raise, struct moment now, struct ac_alert *ret_alert);
+
+/* Resolves it. Returns 0 or -ENOENT. */
+int rules_clear(struct rules *rules, agent_slot slot, enum ac_resource resource, const char *rule,
+    struct moment now);
+
+/* Once per tick: holds that ran out, renotify. Returns the number of transitions. */
+int rules_expire(struct rules *rules, struct moment now);
+
+/* Resolves all alerts of a subject that is going away. */
+void rules_forget(struct rules *rules, agent_slot slot, struct moment now);
+
+/* Returns 0, -ENOENT, -EALREADY. */
+int rules_acknowledge(struct rules *rules, const char *alert_id, struct moment now);
+
+/* Live alerts (firing or acknowledged, not pending), in no order: start with *cursor = 0.
+ * Borrowed until the next mutating call. */
+const struct ac_alert *rules_next(const struct rules *rules, size_t *cursor);
+
+/* Firing, not acknowledged: the guide's active alerts. */
+uint64_t rules_active(const struct rules *rules);
+uint64_t rules_dropped(const struct rules *rules);
+
+/* Puts back a live alert after a restart, without an event. The subject is found by slot; an
+ * acknowledged one stays acknowledged. Returns 0 or -ENOSPC. */
+int rules_restore(
+    struct rules *rules, agent_slot slot, const struct ac_alert *alert, struct moment now);
+
+#endif

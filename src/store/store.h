@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Durable state: one SQLite database (WAL) in the state directory, locked against a second
+ * daemon. A call that returned 0 is committed. Schema versions migrate forward in one
+ * transaction; a newer schema is refused with a clear message.
+ *
+ * Used by one thread at a time. All functions return 0 or -errno (-EIO, -ENOSPC, -EROFS for
+ * SQLite's errors of those kinds; -EUCLEAN for a damaged database) and fill @error where given.
+ */
+#ifndef AC_STORE_STORE_H
+#define AC_STORE_STORE_H
+
+#include "base/error.h"
+#include "model/agent.h"
+
+struct store;
+
+struct store_options {
+    const char *directory; /* made (0700) where missing */
+    bool full_sync;        /* fsync at each commit: an acknowledged write survives power loss */
+};
+
+/* -EBUSY where another daemon has the directory; -EPROTONOSUPPORT for a newer schema. */
+int store_open(
+    const struct store_options *options, struct store **ret_store, struct ac_error *error);
+void store_close(struct store *store);
+
+/* Groups writes into one commit. Nesting is counted. */
+int store_begin(struct store *store, struct ac_error *error);
+int store_commit(struct store *store, struct ac_error *error);
+void store_rollback(struct store *store);
+
+int store_put_agent(struct store *store, const struct agent_spec *spec, int64_t added_ns,
+    uint64_t boot_id, struct ac_error *error);
+int store_remove_agent(struct store *store, const char *id, struct ac_error *error);
+typedef int (*store_agent_fn)(
+    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id);
+int store_each_agent(
+    struct store *store, store_agent_fn each, void *userdata, struct ac_error *error);
+
+/* The newest state of an alert by its id; resolved ones stay for the configured time. */
+int store_put_alert(struct store *store, const struct ac_alert *alert, struct ac_error *error);
+typedef int (*store_alert_fn)(void *userdata, const struct ac_alert *alert);
+int store_each_alert(struct store *store, bool live_only, int64_t since_ns, uint32_t limit,
+    store_alert_fn each, void *userdata, struct ac_error *error); /* newest first */
+int store_trim_alerts(struct store *store, int64_t before_ns, struct ac_error *error);
+
+int store_put_allocation(
+    struct store *store, const struct ac_allocation *allocation, struct ac_error *error);
+int store_remove_allocation(struct store *store, const char *agent_id, struct ac_error *error);
+typedef int (*store_allocation_fn)(void *userdata, const struct ac_allocation *allocation);
+int store_each_allocation(
+    struct store *store, store_allocation_fn each, void *userdata, struct ac_error *error);
+
+/* Named bytes: the predictor's state, the scaler's. get: -ENOENT; caller frees with mem_free. */
+int store_put_blob(
+    struct store *store, const char *name, const void *bytes, size_t size, struct ac_error *error);
+int store_get_blob(struct store *store, const char *name, void **ret_bytes, size_t *ret_size,
+    struct ac_error *error);
+
+/* PRAGMA quick_check. Returns 0, or -EUCLEAN with the first finding. */
+int store_verify(struct store *store, struct ac_error *error);
+
+#endif
