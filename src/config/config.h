@@ -29,7 +29,8 @@ struct config {
     struct ac_limits limits; /* limits: max_cpu_percent, max_memory_percent, max_disk_io_mbps,
                                 max_network_io_mbps, max_file_descriptors,
                                 alert_threshold_percent, emergency_memory_percent,
-                                emergency_file_descriptor_percent, clear_margin_percent,
+                                emergency_file_descriptor_percent, emergency_stall_percent,
+                                   clear_margin_percent,
                                 for, renotify */
     struct {
         uint32_t max_agents;      /* caps.max_agents [10000] 1 - 100000 */

@@ -22,6 +22,7 @@ static const struct {
     {"emergency_memory_percent", offsetof(struct ac_limits, emergency_memory_percent), 1, 100},
     {"emergency_file_descriptor_percent",
         offsetof(struct ac_limits, emergency_file_descriptor_percent), 1, 100},
+    {"emergency_stall_percent", offsetof(struct ac_limits, emergency_stall_percent), 1, 100},
     {"clear_margin_percent", offsetof(struct ac_limits, clear_margin_percent), 0, 50},
 };
 
@@ -37,6 +38,7 @@ EXPORT void ac_limits_init(struct ac_limits *ret_limits)
         .alert_threshold_percent = 75,
         .emergency_memory_percent = 95,
         .emergency_file_descriptor_percent = 95,
+        .emergency_stall_percent = 40,
         .clear_margin_percent = 5,
     };
 }

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/core.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/core_internal.h"
+#include "model/usage.h"
+
+/* How long an alert from a passing cause (an OOM kill, a stall) stays after its last sight. */
+#define CORE_HOLD_MS 300000u
+
+void core_options_init(struct core_options *ret_options)
+{
+    *ret_options = (struct core_options){
+        .max_agents = 100000,
+        .max_alerts = 10000,
+        .max_queue = 1000,
+        .reservation_ttl_ns = 60 * NS_PER_SEC,
+        .headroom = 0.8,
+        .recent_ns = 24ull * 3600 * NS_PER_SEC,
+        .recent_budget_bytes = 64u << 20,
+        .exited_retention_ns = 600 * NS_PER_SEC,
+    };
+    ac_limits_init(&ret_options->limits);
+    scale_options_init(&ret_options->scale);
+}
+
+static int core_build(struct core *core, const struct core_options *options)
+{
+    struct rules_options rules = {
+        .limits = options->limits,
+        .max_subjects = options->max_agents,
+        .max_alerts = options->max_alerts,
+        .id_seed = options->id_seed,
+        .sink = core_alert_transition,
+        .sink_userdata = core,
+    };
+    struct ledger_options ledger = {
+        .max_reservations = options->max_agents,
+        .max_queue = options->max_queue,
+        .id_seed = options->id_seed,
+        .reservation_ttl_ns = options->reservation_ttl_ns,
+        .headroom = options->headroom,
+    };
+    int r = registry_new(options->max_agents, options->seed, &core->registry);
+    if (r == 0)
+        r = rules_new(&rules, &core->rules);
+    if (r == 0)
+        r = ledger_new(&ledger, &core->ledger);
+    if (r == 0)
+        r = predict_new(1000, options->seed, &core->predict);
+    if (r == 0)
+        r = recent_new(options->recent_ns, options->recent_budget_bytes, &core->recent);
+    return r;
+}
+
+int core_new(const struct core_options *options, struct core **ret_core)
+{
+    struct core *core = mem_alloc(sizeof(*core));
+    if (!core)
+        return -ENOMEM;
+    core->options = *options;
+    scale_init(&core->scale, &options->scale);
+    for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
+        core->utilization[i] = NAN;
+    int r = core_build(core, options);
+    if (r < 0) {
+        core_free(core);
+        return r;
+    }
+    *ret_core = core;
+    return 0;
+}
+
+void core_free(struct core *core)
+{
+    if (!core)
+        return;
+    registry_free(core->registry);
+    rules_free(core->rules);
+    ledger_free(core->ledger);
+    predict_free(core->predict);
+    recent_free(core->recent);
+    mem_free(core->slots);
+    mem_free(core->events);
+    mem_free(core);
+}
+
+int core_reconfigure(struct core *core, const struct core_options *options, struct ac_error *error)
+{
+    int r = ac_limits_validate(&options->limits, error);
+    if (r == 0)
+        r = scale_options_validate(&options->scale, error);
+    if (r < 0)
+        return r;
+    core->options.limits = options->limits;
+    core->options.scale = options->scale;
+    core->options.exited_retention_ns = options->exited_retention_ns;
+    rules_set_limits(core->rules, &options->limits);
+    core->scale.options = options->scale;
+    return 0;
+}
+
+struct core_slot *core_slot_at(struct core *core, agent_slot slot)
+{
+    if (slot >= core->n_slots) {
+        uint32_t n = MAX(slot + 1, core->n_slots * 2);
+        n = MAX(n, 64u);
+        struct core_slot *slots = mem_resize_array(core->slots, n, sizeof(*slots));
+        if (!slots)
+            return NULL;
+        memset(slots + core->n_slots, 0, (n - core->n_slots) * sizeof(*slots));
+        core->slots = slots;
+        core->n_slots = n;
+    }
+    return &core->slots[slot];
+}
+
+struct rules_subject core_subject(const struct core *core, const struct agent *agent)
+{
+    if (!agent)
+        return (struct rules_subject){.agent_id = "", .fds_hard_limit = core->machine_fds_max};
+    return (struct rules_subject){
+        .slot = agent->slot, .agent_id = agent->spec.id, .limits = &agent->spec.limits};
+}
+
+static void core_raise_for(
+    struct core *core, const struct agent *agent, const struct rules_raise *raise)
+{
+    struct rules_subject subject = core_subject(core, agent);
+    (void)rules_raise(core->rules, &subject, raise, core->now, NULL);
+}
+
+static void core_check_oom(struct core *core, const struct agent *agent)
+{
+    struct core_slot *memory = core_slot_at(core, agent->slot);
+    if (!memory || !(agent->group.known & GROUP_KNOWN_EVENTS))
+        return;
+    uint64_t kills = agent->group.oom_kills - MIN(agent->group.oom_kills, memory->oom_kills);
+    memory->oom_kills = agent->group.oom_kills;
+    if (kills == 0)
+        return;
+    char text[256];
+    snprintf(text, sizeof(text),
+        "agent %s: the kernel killed %llu of its processes for lack of memory", agent->spec.id,
+        (unsigned long long)kills);
+    core_raise_for(core, agent,
+        &(struct rules_raise){.rule = "oom_kill",
+            .resource = AC_MEMORY,
+            .severity = AC_EMERGENCY,
+            .message = text,
+            .threshold = NAN,
+            .current_value = (double)kills,
+            .hold_ms = CORE_HOLD_MS});
+}
+
+static void core_check_time(struct core *core, const struct agent *agent)
+{
+    double limit = agent->spec.limits.max_execution_time_seconds;
+    double age = (double)mono_since(core->now.mono, agent->added.mono) / NS_PER_SEC;
+    if (limit <= 0 || age < limit)
+        return;
+    char text[256];
+    snprintf(text, sizeof(text), "agent %s runs for %.0f s; its maximum is %.0f s", agent->spec.id,
+        age, limit);
+    core_raise_for(core, agent,
+        &(struct rules_raise){.rule = "execution_time",
+            .resource = AC_CPU,
+            .severity = AC_WARNING,
+            .message = text,
+            .threshold = limit,
+            .current_value = age});
+}
+
+void core_check_agent_extras(struct core *core, const struct agent *agent)
+{
+    core_check_oom(core, agent);
+    core_check_time(core, agent);
+}
+
+static void core_check_stall(struct core *core, const struct machine_record *machine)
+{
+    double limit = core->options.limits.emergency_stall_percent;
+    if (!(machine->known & MACHINE_KNOWN_PRESSURE) || machine->memory_full_percent < limit)
+        return;
+    char text[256];
+    snprintf(text, sizeof(text),
+        "all tasks of the machine waited for memory %.0f %% of the last ten seconds",
+        machine->memory_full_percent);
+    core_raise_for(core, NULL,
+        &(struct rules_raise){.rule = "memory_stall",
+            .resource = AC_MEMORY,
+            .severity = AC_EMERGENCY,
+            .message = text,
+            .threshold = limit,
+            .current_value = machine->memory_full_percent,
+            .hold_ms = 30000});
+}
+
+/* ---- The tick */
+
+static void core_tick_machine(struct core *core)
+{
+    const struct ac_usage *usage = registry_machine_usage(core->registry);
+    const struct machine_record *machine = registry_machine(core->registry);
+    core->machine_fds_max = machine->fds_max;
+    struct rules_subject subject = core_subject(core, NULL);
+    (void)recent_append(core->recent, 0, usage);
+    rules_check(core->rules, &subject, usage, core->now);
+    core_check_stall(core, machine);
+}
+
+static void core_ledger_use(struct core *core, const struct agent *agent)
+{
+    const struct ac_usage *usage = &agent->usage;
+    double cpu = usage->known & AC_KNOWN_CPU_PERCENT ? usage->cpu_percent : 0;
+    double mib = usage->known & AC_KNOWN_MEMORY_MB ? usage->memory_mb : 0;
+    (void)ledger_set_used(core->ledger, agent->spec.id, cpu, (uint64_t)(mib * USAGE_MIB));
+}
+
+static void core_tick_agents(struct core *core)
+{
+    agent_slot cursor = 0;
+    const struct agent *agent;
+    while ((agent = registry_next(core->registry, &cursor))) {
+        if (agent->state == AGENT_EXITED)
+            continue;
+        if (agent->measured.known != 0) {
+            struct rules_subject subject = core_subject(core, agent);
+            (void)recent_append(core->recent, agent->slot, &agent->usage);
+            rules_check(core->rules, &subject, &agent->usage, core->now);
+            core_ledger_use(core, agent);
+        }
+        core_check_agent_extras(core, agent);
+    }
+}
+
+static void core_tick_ended(struct core *core, const struct registry_changes *changes)
+{
+    for (size_t i = 0; i < changes->n_orphaned; i++) {
+        const struct agent *agent = registry_at(core->registry, changes->orphaned[i]);
+        struct event *event = core_event_new(core, EVENT_AGENT_ORPHANS, agent->spec.id);
+        char text[256];
+        snprintf(text, sizeof(text), "agent %s ended and left %u process%s behind", agent->spec.id,
+            agent->processes, agent->processes == 1 ? "" : "es");
+        if (event)
+            snprintf(event->text, sizeof(event->text), "%s", text);
+        core_raise_for(core, agent,
+            &(struct rules_raise){.rule = "orphans",
+                .resource = AC_MEMORY,
+                .severity = AC_INFO,
+                .message = text,
+                .threshold = NAN,
+                .current_value = agent->processes});
+    }
+    for (size_t i = 0; i < changes->n_exited; i++) {
+        const struct agent *agent = registry_at(core->registry, changes->exited[i]);
+        struct event *event = core_event_new(core, EVENT_AGENT_EXITED, agent->spec.id);
+        if (event)
+            snprintf(event->text, sizeof(event->text),
+                "agent %s ended after %.1f s: %.2f s of CPU, at most %.0f MiB", agent->spec.id,
+                (double)mono_since(core->now.mono, agent->added.mono) / NS_PER_SEC,
+                (double)agent->totals.cpu_ns / NS_PER_SEC,
+                (double)agent->totals.memory_peak_bytes / USAGE_MIB);
+        core->exited_agents++;
+        core_learn(core, agent, core->now);
+        rules_forget(core->rules, agent->slot, core->now);
+        (void)ledger_release(core->ledger, agent->spec.id);
+    }
+}
+
+/* Exited agents that were shown long enough. One scan per tick is cheap; removal is rare. */
+static void core_tick_retention(struct core *core)
+{
+    agent_slot cursor = 0;
+    const struct agent *agent;
+    while ((agent = registry_next(core->registry, &cursor))) {
+        if (agent->state == AGENT_EXITED &&
+            mono_since(core->now.mono, agent->ended.mono) >= core->options.exited_retention_ns) {
+            char id[AC_AGENT_ID_MAX + 1];
+            snprintf(id, sizeof(id), "%s", agent->spec.id);
+            (void)core_agent_remove(core, id, core->now);
+        }
+    }
+}
+
+static void core_allocation_event(void *userdata, const struct ac_allocation *allocation)
+{
+    struct event *event = core_event_new(userdata, EVENT_ALLOCATION, allocation->agent_id);
+    if (!event)
+        return;
+    event->of.allocation = *allocation;
+    snprintf(event->text, sizeof(event->text), "%.255s", allocation->explanation);
+}
+
+static void core_tick_ledger(struct core *core)
+{
+    const struct ac_usage *usage = registry_machine_usage(core->registry);
+    const struct machine_record *record = registry_machine(core->registry);
+    struct ledger_machine machine = {
+        .capacity_cores = record->capacity_cores,
+        .capacity_memory_bytes = record->capacity_memory_bytes,
+        .used_cpu_percent = usage->known & AC_KNOWN_CPU_PERCENT ? usage->cpu_percent : NAN,
+        .used_memory_bytes = record->memory_used_bytes,
+    };
+    registry_managed_use(
+        core->registry, &machine.managed_cpu_percent, &machine.managed_memory_bytes);
+    ledger_set_machine(core->ledger, &machine);
+    (void)ledger_pump(core->ledger, core->now, core_allocation_event, core);
+}
+
+int core_tick(struct core *core, const struct sample *sample)
+{
+    struct registry_changes changes;
+    int r = registry_apply(core->registry, sample, &changes);
+    if (r < 0)
+        return r;
+    core->now = sample->when;
+    core_tick_machine(core);
+    core_tick_agents(core);
+    core_tick_ended(core, &changes);
+    core_tick_retention(core);
+    core_tick_ledger(core);
+    rules_expire(core->rules, core->now);
+    core_pools_update(core, 0);
+    return 0;
+}
+
+/* ---- Looking */
+
+const struct registry *core_registry(const struct core *core)
+{
+    return core->registry;
+}
+
+struct rules *core_rules(struct core *core)
+{
+    return core->rules;
+}
+
+struct ledger *core_ledger(struct core *core)
+{
+    return core->ledger;
+}
+
+struct predict *core_predictor(struct core *core)
+{
+    return core->predict;
+}
+
+struct scale *core_scale(struct core *core)
+{
+    return &core->scale;
+}
+
+void core_system(struct core *core, struct ac_system_metrics *ret_metrics)
+{
+    const struct machine_record *machine = registry_machine(core->registry);
+    *ret_metrics = (struct ac_system_metrics){
+        .current_usage = *registry_machine_usage(core->registry),
+        .limits = core->options.limits,
+        .capacity_cores = machine->capacity_cores,
+        .capacity_memory_mb = (double)machine->capacity_memory_bytes / USAGE_MIB,
+        .active_agents = registry_count(core->registry) - core->exited_agents,
+        .active_alerts = rules_active(core->rules),
+    };
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bounded queue of events: a ring that doubles up to CORE_EVENTS_MAX, then drops the oldest. */
+#include "engine/core_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static bool events_grow(struct core *core)
+{
+    size_t capacity = core->events_capacity ? core->events_capacity * 2 : 16;
+    if (capacity > CORE_EVENTS_MAX)
+        return false;
+    struct event *events = mem_alloc_array(capacity, sizeof(*events));
+    if (!events)
+        return false;
+    for (size_t i = 0; i < core->events_count; i++)
+        events[i] = core->events[(core->events_first + i) % core->events_capacity];
+    mem_free(core->events);
+    core->events = events;
+    core->events_capacity = capacity;
+    core->events_first = 0;
+    return true;
+}
+
+struct event *core_event_new(struct core *core, enum event_kind kind, const char *agent_id)
+{
+    if (core->events_count == core->events_capacity && !events_grow(core)) {
+        core->events_lost++;
+        if (core->events_capacity == 0)
+            return NULL;
+        core->events_first = (core->events_first + 1) % core->events_capacity;
+        core->events_count--;
+    }
+    size_t at = (core->events_first + core->events_count++) % core->events_capacity;
+    struct event *event = &core->events[at];
+    *event = (struct event){
+        .sequence = ++core->events_sequence, .time_ns = core->now.wall_ns, .kind = kind};
+    snprintf(event->agent_id, sizeof(event->agent_id), "%s", agent_id);
+    return event;
+}
+
+bool core_next_event(struct core *core, struct event *ret_event)
+{
+    if (core->events_count == 0)
+        return false;
+    *ret_event = core->events[core->events_first];
+    core->events_first = (core->events_first + 1) % core->events_capacity;
+    core->events_count--;
+    return true;
+}
+
+uint64_t core_events_lost(const struct core *core)
+{
+    return core->events_lost;
+}
+
+void core_alert_transition(void *userdata, const struct ac_alert *alert)
+{
+    struct event *event = core_event_new(userdata, EVENT_ALERT, alert->agent_id);
+    if (!event)
+        return;
+    event->of.alert = *alert;
+    snprintf(event->text, sizeof(event->text), "%s", alert->message);
+}

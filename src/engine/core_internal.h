@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of struct core, shared by the core_*.c files only. */
+#ifndef AC_ENGINE_CORE_INTERNAL_H
+#define AC_ENGINE_CORE_INTERNAL_H
+
+#include "engine/core.h"
+#include "store/recent.h"
+
+#define CORE_EVENTS_MAX 4096
+
+/* What core itself remembers of an agent, by slot. */
+struct core_slot {
+    uint64_t oom_kills; /* as last seen in its cgroup */
+    bool learnt;        /* its run went to the predictor */
+};
+
+struct core {
+    struct core_options options;
+    struct registry *registry;
+    struct rules *rules;
+    struct ledger *ledger;
+    struct predict *predict;
+    struct recent *recent;
+    struct scale scale;
+    struct scale_decision decisions[AC_PHILOSOPHY_COUNT];
+    double utilization[AC_PHILOSOPHY_COUNT];
+    uint32_t pool_agents[AC_PHILOSOPHY_COUNT];
+    uint64_t active_agents;  /* at the last tick */
+    struct core_slot *slots; /* 0..n_slots-1 */
+    uint32_t n_slots;
+    uint64_t machine_fds_max;
+    struct moment now;    /* of the call in progress: what events are stamped with */
+    struct event *events; /* ring */
+    size_t events_capacity, events_first, events_count;
+    uint64_t events_sequence, events_lost;
+};
+
+/* The next event, filled with number, time and kind; NULL where there is no memory at all. */
+struct event *core_event_new(struct core *core, enum event_kind kind, const char *agent_id);
+
+/* The sink of rules: turns a transition into an event. */
+void core_alert_transition(void *userdata, const struct ac_alert *alert);
+
+/* Per-slot memory, grown as needed. NULL without memory. */
+struct core_slot *core_slot_at(struct core *core, agent_slot slot);
+
+/* The subject of @agent; NULL = the machine. Borrows from @agent. */
+struct rules_subject core_subject(const struct core *core, const struct agent *agent);
+
+/* Judges what the rules table cannot see in a usage: OOM kills, stalls, run times. */
+void core_check_agent_extras(struct core *core, const struct agent *agent);
+
+void core_learn(struct core *core, const struct agent *agent, struct moment now);
+void core_pools_update(struct core *core, uint64_t usage_age_ns);
+
+#endif
