@@ -4,6 +4,10 @@
  * subjects; at the cap the oldest block of all goes first. Samples are kept for the configured
  * time. More than 16 samples of one subject within a second replace the last one.
  *
+ * Values are kept to 7 significant digits or better (decimals that people write come back exactly,
+ * see recent.c), timestamps exactly, known bits exactly; a value that is no finite number of 0 or
+ * more becomes unknown. A sample takes about 39 bytes.
+ *
  * Subjects are slots (0 = the machine). Not safe for concurrent use. An append costs about
  * 20 ns.
  */
@@ -16,12 +20,12 @@
 
 struct recent;
 
-/* Returns 0 or -ENOMEM. */
+/* @budget_bytes caps the samples; memory is taken as they come. Returns 0 or -ENOMEM. */
 int recent_new(uint64_t keep_ns, size_t budget_bytes, struct recent **ret_recent);
 void recent_free(struct recent *recent);
 
 /* Appends; timestamps of one subject should not go back (one that does is kept in its place of
- * arrival). Returns 0 or -ENOMEM. */
+ * arrival). Returns 0 or -ENOMEM (not while there is an older block to give up). */
 int recent_append(struct recent *recent, agent_slot slot, const struct ac_usage *usage);
 
 /* Drops all of a subject. */
