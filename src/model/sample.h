@@ -74,6 +74,37 @@ struct exit_record {
     uint32_t processes;      /* usually 1; more where the collector had to fold records */
 };
 
+enum slot_known {
+    SLOT_KNOWN_CPU = 1u << 0,
+    SLOT_KNOWN_IO = 1u << 1,
+    SLOT_KNOWN_PROCESSES = 1u << 2,
+    SLOT_KNOWN_RSS = 1u << 3, /* rss_min/mean/max_bytes: looks between this sample and the last */
+    SLOT_KNOWN_EXITED_RSS = 1u << 4,
+};
+
+/*
+ * What a collector that tracks membership itself (PROC_KNOWN_SLOT) knows of an agent as a whole.
+ * Where there is such a record it is the truth about the agent's counters: the usage of an
+ * interval is the difference of two of them, and the same counters of proc_records and
+ * exit_records are not added to it. Living and exited members together, each counted once, since
+ * the slot was adopted (what a process used before does not count). They never go back. A slot
+ * keeps its record until it is released, also when all its processes are gone: the last
+ * slice of a process may arrive one sample after the process vanished from procs.
+ */
+struct slot_record {
+    agent_slot slot;
+    uint32_t known; /* enum slot_known */
+    uint64_t cpu_ns;
+    uint64_t read_bytes;
+    uint64_t written_bytes;
+    uint64_t processes_total; /* adopted and forked, ever */
+    uint64_t rss_min_bytes;   /* gauges of this interval alone, by looks inside it */
+    uint64_t rss_mean_bytes;
+    uint64_t rss_max_bytes;
+    uint64_t exited_rss_peak_bytes; /* largest peak of one process that exited in this interval */
+    uint32_t rss_looks;
+};
+
 enum group_known {
     GROUP_KNOWN_CPU = 1u << 0,
     GROUP_KNOWN_MEMORY = 1u << 1,
@@ -83,6 +114,7 @@ enum group_known {
     GROUP_KNOWN_PIDS = 1u << 5,
     GROUP_KNOWN_EVENTS = 1u << 6,
     GROUP_KNOWN_PRESSURE = 1u << 7,
+    GROUP_KNOWN_MEMORY_RANGE = 1u << 8, /* memory_min/mean/max_bytes */
 };
 
 /* An agent's own cgroup. Counters since its creation. */
@@ -104,6 +136,9 @@ struct group_record {
     uint64_t memory_max_events;
     uint64_t oom_kills;
     double memory_full_percent; /* PSI full avg10 */
+    uint64_t memory_min_bytes;  /* of this interval, by looks inside it */
+    uint64_t memory_mean_bytes;
+    uint64_t memory_max_bytes;
 };
 
 enum machine_known {
@@ -142,6 +177,8 @@ struct sample {
     size_t n_procs;
     const struct exit_record *exits;
     size_t n_exits;
+    const struct slot_record *slots;
+    size_t n_slots;
     const struct group_record *groups;
     size_t n_groups;
     uint64_t lost; /* records that did not fit since the start: counted, shown, never hidden */

@@ -35,6 +35,11 @@ struct collector_ops {
      * tick, or -1. May be NULL. */
     int (*event_fd)(struct collector_source *source);
 
+    /* Call when event_fd is readable: empties it and does what is the collector's own business (a
+     * look between two samples). Returns 1 where a sample should be taken now and not only at the
+     * tick, 0 where not. NULL where event_fd is. */
+    int (*handle_events)(struct collector_source *source);
+
     void (*free)(struct collector_source *source);
 };
 
