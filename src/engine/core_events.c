@@ -38,6 +38,8 @@ struct event *core_event_new(struct core *core, enum event_kind kind, const char
     *event = (struct event){
         .sequence = ++core->events_sequence, .time_ns = core->now.wall_ns, .kind = kind};
     snprintf(event->agent_id, sizeof(event->agent_id), "%s", agent_id);
+    const struct agent *agent = *agent_id ? registry_get(core->registry, agent_id) : NULL;
+    event->owner_uid = agent ? agent->spec.owner_uid : UINT32_MAX;
     return event;
 }
 
