@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void error_format(struct ac_error *error, int code, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void error_format(
+    struct ac_error *error, int code, const char *format, va_list args)
 {
     error->code = code;
     vsnprintf(error->message, sizeof(error->message), format, args);
