@@ -97,12 +97,17 @@ int core_reconfigure(struct core *core, const struct core_options *options, stru
         r = scale_options_validate(&options->scale, error);
     if (r < 0)
         return r;
-    core->options.limits = options->limits;
+    core_set_limits(core, &options->limits);
     core->options.scale = options->scale;
     core->options.exited_retention_ns = options->exited_retention_ns;
-    rules_set_limits(core->rules, &options->limits);
     core->scale.options = options->scale;
     return 0;
+}
+
+void core_set_limits(struct core *core, const struct ac_limits *limits)
+{
+    core->options.limits = *limits;
+    rules_set_limits(core->rules, limits);
 }
 
 struct core_slot *core_slot_at(struct core *core, agent_slot slot)

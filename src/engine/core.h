@@ -42,6 +42,9 @@ void core_free(struct core *core);
 /* What a reload may change: limits, scaling, retention. Returns 0 or -EINVAL. */
 int core_reconfigure(struct core *core, const struct core_options *options, struct ac_error *error);
 
+/* New thresholds, already validated; live alerts are judged by them at their next check. */
+void core_set_limits(struct core *core, const struct ac_limits *limits);
+
 /* One tick. Returns 0 or -ENOMEM. */
 int core_tick(struct core *core, const struct sample *sample);
 

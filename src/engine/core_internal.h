@@ -25,7 +25,7 @@ struct core {
     struct scale_decision decisions[AC_PHILOSOPHY_COUNT];
     double utilization[AC_PHILOSOPHY_COUNT];
     uint32_t pool_agents[AC_PHILOSOPHY_COUNT];
-    uint32_t exited_agents; /* still shown in the registry */
+    uint32_t exited_agents;  /* still shown in the registry */
     struct core_slot *slots; /* 0..n_slots-1 */
     uint32_t n_slots;
     uint64_t machine_fds_max;
