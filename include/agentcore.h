@@ -126,8 +126,8 @@ struct ac_limits {
     double emergency_memory_percent; /* [95] of capacity */
     double emergency_file_descriptor_percent; /* [95] of the hard limit */
     double emergency_stall_percent; /* [40] of time in which all tasks wait for memory (PSI) */
-    double clear_margin_percent; /* [5] points (or percent of the maximum) below a threshold at
-                                    which its severity falls again */
+    double clear_margin_percent;    /* [5] points (or percent of the maximum) below a threshold at
+                                       which its severity falls again */
     uint32_t for_ms;      /* [0] how long a threshold must be exceeded before the alert fires */
     uint32_t renotify_ms; /* [0 = never] repeat the event of an unacknowledged alert */
 };
