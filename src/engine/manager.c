@@ -109,14 +109,15 @@ static int manager_sample(struct ac_manager *manager)
     if (pthread_mutex_trylock(&manager->sample_lock) != 0)
         return -EBUSY;
     int r = manager->source->ops->read(manager->source, &sample);
-    if (r == 0) {
+    bool locked = r == 0;
+    if (locked) {
         struct core *core = host_lock(manager->host);
         r = core_tick(core, &sample);
         manager->sampled_ns = clock_moment_coarse().mono.ns;
         manager->samples++;
     }
     pthread_mutex_unlock(&manager->sample_lock);
-    if (r == 0)
+    if (locked)
         host_unlock(manager->host);
     return r;
 }
