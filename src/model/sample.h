@@ -31,13 +31,16 @@ enum proc_known {
     PROC_KNOWN_CGROUP = 1u << 8,
     PROC_KNOWN_MM = 1u << 9,
     PROC_KNOWN_UID = 1u << 10,
-    PROC_KNOWN_SLOT = 1u << 11, /* the collector tracks membership itself (BPF) */
+    PROC_KNOWN_SLOT = 1u << 11,    /* the collector tracks membership itself (BPF) */
+    PROC_KNOWN_SESSION = 1u << 12, /* pgrp, session */
 };
 
 /* A process. (pid, start_ticks) names it for ever. */
 struct proc_record {
     int32_t pid;
     int32_t ppid;
+    int32_t pgrp;
+    int32_t session;
     uint64_t start_ticks; /* since boot, in clock ticks (100 per second), as in /proc/PID/stat */
     uint64_t cgroup_id;   /* inode of its cgroup v2 directory */
     uint64_t utime_ns;    /* living threads and exited ones of this process */
