@@ -19,6 +19,7 @@ static void core_agent_event(struct core *core, enum event_kind kind, const stru
     struct event *event = core_event_new(core, kind, agent->spec.id);
     if (!event)
         return;
+    event->agent_slot = agent->slot;
     if (kind == EVENT_AGENT_REMOVED)
         snprintf(event->text, sizeof(event->text), "agent %s is forgotten", agent->spec.id);
     else if (agent->spec.root_pid)

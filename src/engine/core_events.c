@@ -66,3 +66,15 @@ void core_alert_transition(void *userdata, const struct ac_alert *alert)
     event->of.alert = *alert;
     snprintf(event->text, sizeof(event->text), "%s", alert->message);
 }
+
+void core_config_event(struct core *core, const char *refused, struct moment now)
+{
+    core->now = now;
+    struct event *event = core_event_new(core, EVENT_CONFIG, "");
+    if (!event)
+        return;
+    if (refused)
+        snprintf(event->text, sizeof(event->text), "configuration refused: %.200s", refused);
+    else
+        snprintf(event->text, sizeof(event->text), "configuration read again");
+}
