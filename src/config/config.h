@@ -37,28 +37,29 @@ struct config {
         uint32_t max_alerts;      /* [10000] */
         uint32_t max_connections; /* [256] 1 - 4096 */
         uint32_t max_streams;     /* [64] event streams */
-        uint64_t max_body_bytes;  /* [64K] 1K - 16M */
+        uint64_t max_body_bytes;  /* max_body [64K] 1K - 16M */
         uint32_t max_queue;       /* [1000] allocation requests that wait */
     } caps;
     struct {
         uint32_t policy;             /* allocation.policy: recommend|strict|queue [recommend]
                                         (enum ac_allocation_policy) */
         double headroom_percent;     /* [80] 1-100: part of what is available to give away */
-        uint64_t reservation_ttl_ns; /* [60s] of a reservation whose agent never appears */
+        uint64_t reservation_ttl_ns; /* reservation_ttl [60s] of a reservation whose agent never
+                                        appears */
     } allocation;
     struct {
         double up_threshold;       /* scaling.up_threshold [75] */
         double down_threshold;     /* [25] */
-        uint64_t cooldown_ns;      /* [60s] */
+        uint64_t cooldown_ns;      /* cooldown [60s] */
         double target_percent;     /* [0 = thresholds] */
-        uint64_t stabilization_ns; /* [0s] */
+        uint64_t stabilization_ns; /* stabilization [0s] */
         uint32_t step;             /* [1] */
         uint32_t minimum;          /* [1] */
         uint32_t maximum;          /* [0 = none] */
     } scaling;
     struct {
         uint64_t recent_ns;           /* history.recent [1h] every tick, in memory */
-        uint64_t recent_budget_bytes; /* [16M] */
+        uint64_t recent_budget_bytes; /* recent_budget [16M] */
         uint64_t minutes_ns;          /* history.minutes [14d] minute rows, on disk */
         bool full_sync;               /* history.full_sync [false] */
     } history;
@@ -83,11 +84,11 @@ int config_load(const char *path, struct config *ret_config, struct ac_error *er
 int config_parse(const char *name, const char *text, size_t size, struct config *ret_config,
     struct ac_error *error);
 
-/* Whether going from @old to @new needs a restart (socket, state, http.listen, caps, collector);
- * names the first such key. NULL = no restart needed. */
+/* Whether going from @old to @new needs a restart (socket, state, http, caps, collector, history);
+ * names the first such key, valid until this thread's next call. NULL = no restart needed. */
 const char *config_needs_restart(const struct config *old, const struct config *new_config);
 
-/* Writes the commented example file / the Markdown table, made from the table. 0 or -ENOMEM. */
+/* Writes the commented example file / docs/configuration.md, made from the table. 0 or -ENOMEM. */
 int config_write_example(struct buf *out);
 int config_write_markdown(struct buf *out);
 
