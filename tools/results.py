@@ -58,8 +58,13 @@ def cases_of_run(run, prefix):
         if run["result"] == "SKIP":
             return [Case(test, test, SKIP, tail or "no reason given")]
         return [Case(test, test, FAIL if bad else PASS, f"{run['result']}\n{tail}" if bad else "")]
-    if bad and not any(c.outcome == FAIL for c in cases):
+    failed = [i for i, c in enumerate(cases) if c.outcome == FAIL]
+    if bad and not failed:
         cases.append(Case(test, run["result"].lower(), FAIL, tail))
+    elif failed and run.get("stderr"):
+        # The program's own messages: cmocka prints its reasons there.
+        said = "\n".join(run["stderr"].strip().splitlines()[-30:])
+        cases[failed[-1]] = cases[failed[-1]]._replace(reason=cases[failed[-1]].reason + said)
     return cases
 
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 __attribute__((format(printf, 3, 0))) static void error_format(
     struct ac_error *error, int code, const char *format, va_list args)
 {
@@ -12,11 +14,18 @@ __attribute__((format(printf, 3, 0))) static void error_format(
     vsnprintf(error->message, sizeof(error->message), format, args);
 }
 
+/* The text may quote what somebody sent, and may have been cut inside a character. */
 static void error_clean(struct ac_error *error)
 {
-    for (char *c = error->message; *c; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+    size_t left = strlen(error->message);
+    for (char *c = error->message; left > 0;) {
+        size_t n = utf8_character(c, left);
+        if (n == 0 || (unsigned char)*c < 0x20 || *c == 0x7f) {
             *c = '?';
+            n = 1;
+        }
+        c += n;
+        left -= n;
     }
 }
 

@@ -124,7 +124,13 @@ void log_fields(
     append_text(&line, message);
     for (size_t i = 0; i < count; i++)
         append_field(&line, &fields[i]);
-    line.failed = false;
+    if (line.failed) {
+        /* Too long (or no memory): what there is goes out, marked as cut. */
+        line.failed = false;
+        line.limit += 8;
+        buf_append_str(&line, "...");
+    }
+    line.limit += 8;
     if (buf_append_char(&line, '\n') == 0)
         (void)io_write_all(STDERR_FILENO, line.data, line.size);
 }

@@ -128,8 +128,8 @@ static bool strmap_find(
     const struct table *table = &map->table;
     for (size_t i = hash & table->mask; table->slots[i].value; i = (i + 1) & table->mask) {
         const struct slot *slot = &table->slots[i];
-        if (slot->hash == hash && strncmp(slot->key.text, key, length) == 0 &&
-            slot->key.text[length] == 0) {
+        if (slot->hash == hash && strlen(slot->key.text) == length &&
+            memcmp(slot->key.text, key, length) == 0) {
             *ret_at = i;
             return true;
         }

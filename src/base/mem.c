@@ -13,6 +13,8 @@ void *mem_alloc(size_t size)
 
 void *mem_alloc_array(size_t count, size_t size)
 {
+    if (size != 0 && count > SIZE_MAX / size)
+        return NULL;
     if (fault_hit(FAULT_ALLOC))
         return NULL;
     return calloc(count > 0 ? count : 1, size > 0 ? size : 1);

@@ -123,8 +123,20 @@ static size_t quantity_number(const char *text, size_t length)
     return n;
 }
 
-static int quantity_scale(double value, double factor, uint64_t *ret_value)
+/* Multiplies the number at @text; whole numbers exactly, fractions to the nearest. */
+static int quantity_scale(const char *text, size_t length, double factor, uint64_t *ret_value)
 {
+    uint64_t whole;
+    double value;
+    if (parse_u64(text, length, &whole) == 0) {
+        if (__builtin_mul_overflow(whole, (uint64_t)factor, &whole))
+            return -ERANGE;
+        *ret_value = whole;
+        return 0;
+    }
+    int r = parse_double(text, length, &value);
+    if (r < 0)
+        return r;
     double scaled = value * factor;
     if (scaled >= 18446744073709549568.0)
         return -ERANGE;
@@ -136,22 +148,18 @@ int parse_bytes(const char *text, size_t length, uint64_t *ret_bytes)
 {
     static const char *const endings[] = {"", "i", "iB", "B"};
     size_t n = quantity_number(text, length);
-    double value;
     if (n == length)
         return parse_u64(text, length, ret_bytes);
-    int r = parse_double(text, n, &value);
-    if (r < 0)
-        return r;
     const char *units = "KMGTP";
     const char *unit = strchr(units, text[n] >= 'a' ? text[n] - 'a' + 'A' : text[n]);
     if (text[n] == 'B' && n + 1 == length)
-        return quantity_scale(value, 1, ret_bytes);
+        return quantity_scale(text, n, 1, ret_bytes);
     if (!unit || !*unit)
         return -EINVAL;
     for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
         if (strlen(endings[i]) == length - n - 1 &&
             memcmp(endings[i], text + n + 1, length - n - 1) == 0)
-            return quantity_scale(value, ldexp(1, 10 * (int)(unit - units + 1)), ret_bytes);
+            return quantity_scale(text, n, ldexp(1, 10 * (int)(unit - units + 1)), ret_bytes);
     }
     return -EINVAL;
 }
@@ -191,10 +199,7 @@ int parse_duration(const char *text, size_t length, uint64_t *ret_ns)
         return -EINVAL;
     for (const char *c = text; c < end;) {
         size_t n = quantity_number(c, (size_t)(end - c)), unit = 0;
-        double value, ns = NS_PER_SEC;
-        int r = parse_double(c, n, &value);
-        if (r < 0)
-            return r;
+        double ns = NS_PER_SEC;
         while (c + n + unit < end && c[n + unit] >= 'a' && c[n + unit] <= 'z')
             unit++;
         if (unit == 0 && (c != text || c + n != end))
@@ -202,7 +207,7 @@ int parse_duration(const char *text, size_t length, uint64_t *ret_ns)
         if (unit > 0 && duration_unit(c + n, unit, &ns) < 0)
             return -EINVAL;
         uint64_t part;
-        r = quantity_scale(value, ns, &part);
+        int r = quantity_scale(c, n, ns, &part);
         if (r < 0)
             return r;
         if (__builtin_add_overflow(total, part, &total))

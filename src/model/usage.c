@@ -99,6 +99,8 @@ double usage_value(const struct ac_usage *usage, enum ac_resource resource)
 
 void usage_set_cpu(struct ac_usage *usage, double cores, double capacity_cores)
 {
+    if (!isfinite(cores) || cores < 0)
+        return;
     usage->cpu_cores = cores;
     usage->known |= AC_KNOWN_CPU_CORES;
     if (capacity_cores > 0) {
@@ -109,6 +111,8 @@ void usage_set_cpu(struct ac_usage *usage, double cores, double capacity_cores)
 
 void usage_set_memory(struct ac_usage *usage, double mib, double capacity_mib)
 {
+    if (!isfinite(mib) || mib < 0)
+        return;
     usage->memory_mb = mib;
     usage->known |= AC_KNOWN_MEMORY_MB;
     if (capacity_mib > 0) {

@@ -12,7 +12,8 @@ void usage_fill(struct ac_usage *target, const struct ac_usage *source);
  * count); NaN where unknown. */
 double usage_value(const struct ac_usage *usage, enum ac_resource resource);
 
-/* Setters that also mark the field as known. */
+/* Setters that also mark the field as known; a value that is not a finite number of 0 or more, and
+ * a percentage without a capacity, stay unknown. */
 void usage_set_cpu(struct ac_usage *usage, double cores, double capacity_cores);
 void usage_set_memory(struct ac_usage *usage, double mib, double capacity_mib);
 
