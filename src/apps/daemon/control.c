@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the API asks of processes: stopping an agent, gently first. */
+#include "daemon_internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "os/procfs.h"
+
+#define STOPS_MAX 256
+
+struct stop_request {
+    struct stop_request *next;
+    struct daemon *daemon;
+    sd_event_source *timer;
+    char id[AC_AGENT_ID_MAX + 1];
+};
+
+/* Through a descriptor, so that a pid that was given to another process meanwhile is not hit. */
+static bool signal_process(struct daemon *daemon, const struct proc_record *proc, int signal)
+{
+    uint64_t ticks;
+    int fd cleanup_close = (int)syscall(SYS_pidfd_open, proc->pid, 0);
+    if (fd < 0 || procfs_start_ticks(daemon->proc_fd, proc->pid, &ticks) < 0 ||
+        ticks != proc->start_ticks)
+        return false;
+    return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) == 0;
+}
+
+static int signal_agent(
+    struct daemon *daemon, const struct agent *agent, int signal, uint32_t *ret_signalled)
+{
+    const struct registry *registry = core_registry(daemon->core);
+    size_t n = registry_members(registry, agent->slot, NULL, 0);
+    struct proc_record *procs cleanup_free = mem_alloc_array(n, sizeof(*procs));
+    if (!procs)
+        return -ENOMEM;
+    n = MIN(n, registry_members(registry, agent->slot, procs, n));
+    uint32_t signalled = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (procs[i].state != 'Z')
+            signalled += signal_process(daemon, &procs[i], signal);
+    }
+    *ret_signalled = signalled;
+    return 0;
+}
+
+static void stop_done(struct stop_request *request)
+{
+    struct stop_request **link = &request->daemon->stops;
+    while (*link != request)
+        link = &(*link)->next;
+    *link = request->next;
+    sd_event_source_unref(request->timer);
+    mem_free(request);
+}
+
+static int stop_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct stop_request *request = userdata;
+    (void)source;
+    (void)usec;
+    uint32_t killed = 0;
+    const struct agent *agent = registry_get(core_registry(request->daemon->core), request->id);
+    if (agent && agent->state != AGENT_EXITED)
+        (void)signal_agent(request->daemon, agent, SIGKILL, &killed);
+    if (killed > 0)
+        log_event(LOG_LEVEL_WARNING, "agent killed after its grace time",
+            log_str("agent", request->id), log_uint("processes", killed));
+    stop_done(request);
+    return 0;
+}
+
+static int stop_schedule(struct daemon *daemon, const char *id, uint64_t grace_ns)
+{
+    unsigned under_way = 0;
+    for (struct stop_request *other = daemon->stops; other; other = other->next) {
+        if (strcmp(other->id, id) == 0)
+            return 0;
+        under_way++;
+    }
+    if (under_way >= STOPS_MAX)
+        return -ENOSPC;
+    struct stop_request *request = mem_alloc(sizeof(*request));
+    if (!request)
+        return -ENOMEM;
+    request->daemon = daemon;
+    snprintf(request->id, sizeof(request->id), "%s", id);
+    int r = sd_event_add_time(daemon->event, &request->timer, CLOCK_MONOTONIC,
+        (clock_mono().ns + grace_ns) / NS_PER_USEC, 10000, stop_grace_over, request);
+    if (r < 0) {
+        mem_free(request);
+        return r;
+    }
+    request->next = daemon->stops;
+    daemon->stops = request;
+    return 0;
+}
+
+int control_stop(struct daemon *daemon, const struct agent *agent, int signal, uint64_t grace_ns,
+    uint32_t *ret_signalled, struct ac_error *error)
+{
+    uint32_t signalled;
+    if (agent->processes == 0)
+        return error_set(error, -ESRCH, "agent %s has no process to stop", agent->spec.id);
+    int r = stop_schedule(daemon, agent->spec.id, grace_ns);
+    if (r == 0)
+        r = signal_agent(daemon, agent, signal, &signalled);
+    if (r == -ENOSPC)
+        return error_set(
+            error, r, "%d agents are being stopped already: try again later", STOPS_MAX);
+    if (r < 0)
+        return error_errno(error, r, "stopping agent %s", agent->spec.id);
+    log_event(LOG_LEVEL_INFO, "agent is being stopped", log_str("agent", agent->spec.id),
+        log_int("signal", signal), log_uint("processes", signalled));
+    *ret_signalled = signalled;
+    return 0;
+}
+
+void control_free(struct daemon *daemon)
+{
+    while (daemon->stops)
+        stop_done(daemon->stops);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of struct daemon, shared by the files of this folder only. Loop thread only. */
+#ifndef AC_DAEMON_DAEMON_INTERNAL_H
+#define AC_DAEMON_DAEMON_INTERNAL_H
+
+#include <systemd/sd-event.h>
+
+#include "daemon.h"
+#include "engine/core.h"
+#include "net/server.h"
+#include "os/collector_ops.h"
+#include "store/history.h"
+
+struct stop_request;
+
+struct daemon {
+    struct options options; /* for reloads */
+    struct config config;
+    sd_event *event;
+    sd_event_source *tick_source;
+    struct collector_source *collector;
+    char collector_reason[256];
+    struct core *core;
+    struct store *store; /* NULL = memory only */
+    struct history *history;
+    struct net_context net;
+    struct net_server *server;
+    int proc_fd;
+    bool state_failing; /* the store refuses writes: everything is written again when it works */
+    struct mono saved;  /* when the learnt state was last written */
+    struct mono started;
+    uint64_t due_ns; /* when the next tick is due, monotonic */
+    uint64_t ticks, ticks_missed, tick_last_ns, tick_max_ns, tick_sum_ns;
+    uint64_t samples_lost;
+    struct stop_request *stops;
+    struct history_row *rows; /* of one tick, kept between ticks */
+    size_t rows_capacity;
+};
+
+/* ---- persist.c */
+
+/* Opens the state directory, unless it is "none". */
+int persist_open(struct daemon *daemon, struct ac_error *error);
+
+/* Puts back what was there before the restart; after the first sample. */
+int persist_restore(struct daemon *daemon, struct ac_error *error);
+
+/* Between these, events are written in one commit. */
+void persist_begin(struct daemon *daemon);
+void persist_event(struct daemon *daemon, const struct event *event);
+void persist_end(struct daemon *daemon);
+
+/* Once per tick: history, and now and then what was learnt. */
+void persist_tick(struct daemon *daemon, struct moment now);
+void persist_close(struct daemon *daemon);
+
+/* ---- control.c */
+
+/* Sends @signal to all processes of an agent, and KILL to what is left after the grace time.
+ * Returns 0; -ESRCH (nothing runs); -ENOSPC (too many stops under way). */
+int control_stop(struct daemon *daemon, const struct agent *agent, int signal, uint64_t grace_ns,
+    uint32_t *ret_signalled, struct ac_error *error);
+void control_free(struct daemon *daemon);
+
+/* ---- daemon.c */
+
+/* Hands queued events to the log, the store, the collector and the streams. */
+void daemon_drain(struct daemon *daemon);
+
+#endif

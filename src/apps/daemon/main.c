@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* agentcored: the daemon. Options, configuration, then daemon.c. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "daemon.h"
+#include "options.h"
+
+enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE };
+
+static int print_config(enum options_action action)
+{
+    struct buf text CLEANUP(buf_done) = {0};
+    int r = action == OPTIONS_EXAMPLE ? config_write_example(&text) : config_write_markdown(&text);
+    if (r < 0 || fwrite(text.data, 1, text.size, stdout) != text.size || fflush(stdout) != 0)
+        return EXIT_FAILED;
+    return EXIT_OK;
+}
+
+static int run(const struct options *options, struct config *config)
+{
+    struct ac_error error;
+    struct daemon *daemon;
+    log_set_level(config->log_level);
+    int r = daemon_new(options, config, &daemon, &error);
+    if (r < 0) {
+        fprintf(stderr, "agentcored: %s\n", error.message);
+        return EXIT_FAILED;
+    }
+    r = daemon_run(daemon);
+    daemon_free(daemon);
+    return r < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct config config;
+    struct ac_error error;
+    if (options_parse(argc, argv, &options) < 0)
+        return EXIT_USAGE;
+    if (options.action == OPTIONS_EXIT)
+        return EXIT_OK;
+    if (options.action == OPTIONS_EXAMPLE || options.action == OPTIONS_DOCS)
+        return print_config(options.action);
+    if (options_load_config(&options, &config, &error) < 0) {
+        fprintf(stderr, "agentcored: %s\n", error.message);
+        return EXIT_USAGE;
+    }
+    if (options.action == OPTIONS_CHECK) {
+        printf("the configuration is fine\n");
+        config_done(&config);
+        return EXIT_OK;
+    }
+    return run(&options, &config);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keeps the store in step with the events. A write that fails marks the state as failing, raises
+ * an EMERGENCY alert and is made good by writing everything again once the store works: nothing
+ * else of the daemon stops.
+ */
+#include "daemon_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "os/procfs.h"
+
+#define STATE_RULE     "state"
+#define SAVE_INTERVAL  (300 * NS_PER_SEC)
+#define ALERTS_KEPT_NS (30ll * 86400 * (int64_t)NS_PER_SEC)
+#define SCALE_BLOB     "scale-v1"
+#define PREDICT_BLOB   "predict"
+
+static bool state_wanted(const struct daemon *daemon)
+{
+    return strcmp(daemon->config.state, "none") != 0;
+}
+
+int persist_open(struct daemon *daemon, struct ac_error *error)
+{
+    if (!state_wanted(daemon))
+        return history_open(NULL, &(struct history_options){0}, &daemon->history, error);
+    struct store_options options = {
+        .directory = daemon->config.state, .full_sync = daemon->config.history.full_sync};
+    struct history_options history = {.keep_minutes_ns = daemon->config.history.minutes_ns};
+    int r = store_open(&options, &daemon->store, error);
+    if (r == 0)
+        r = history_open(daemon->store, &history, &daemon->history, error);
+    return r;
+}
+
+/* ---- Trouble */
+
+static void state_failed(struct daemon *daemon, const struct ac_error *error)
+{
+    struct rules_raise raise = {.rule = STATE_RULE,
+        .resource = AC_DISK_IO,
+        .severity = AC_EMERGENCY,
+        .message = error->message,
+        .threshold = NAN,
+        .current_value = NAN};
+    if (!daemon->state_failing)
+        log_event(LOG_LEVEL_ERROR, "state cannot be written", log_str("reason", error->message),
+            log_str("consequence", "history has a gap until it works again"));
+    daemon->state_failing = true;
+    (void)core_raise(daemon->core, NULL, &raise, clock_moment(), NULL);
+}
+
+/* ---- Writing */
+
+static int put_agent(struct daemon *daemon, const struct agent *agent, struct ac_error *error)
+{
+    return store_put_agent(daemon->store, &agent->spec, agent->added.wall_ns,
+        registry_machine(core_registry(daemon->core))->boot_id, error);
+}
+
+static int sync_allocation(struct daemon *daemon, const char *agent_id, struct ac_error *error)
+{
+    const struct ac_allocation *now = ledger_get(core_ledger(daemon->core), agent_id);
+    if (now)
+        return store_put_allocation(daemon->store, now, error);
+    int r = store_remove_allocation(daemon->store, agent_id, error);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int sync_agent(struct daemon *daemon, const char *id, struct ac_error *error)
+{
+    const struct agent *agent = registry_get(core_registry(daemon->core), id);
+    if (agent && agent->state != AGENT_EXITED)
+        return put_agent(daemon, agent, error);
+    int r = store_remove_agent(daemon->store, id, error);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int write_event(struct daemon *daemon, const struct event *event, struct ac_error *error)
+{
+    switch (event->kind) {
+    case EVENT_ALERT:
+        return store_put_alert(daemon->store, &event->of.alert, error);
+    case EVENT_ALLOCATION:
+        return sync_allocation(daemon, event->agent_id, error);
+    case EVENT_AGENT_ADDED:
+    case EVENT_AGENT_EXITED:
+    case EVENT_AGENT_REMOVED: {
+        int r = sync_agent(daemon, event->agent_id, error);
+        return r < 0 ? r : sync_allocation(daemon, event->agent_id, error);
+    }
+    default:
+        return 0;
+    }
+}
+
+void persist_begin(struct daemon *daemon)
+{
+    struct ac_error error;
+    if (!daemon->store || daemon->state_failing)
+        return;
+    if (store_begin(daemon->store, &error) < 0)
+        state_failed(daemon, &error);
+}
+
+void persist_event(struct daemon *daemon, const struct event *event)
+{
+    struct ac_error error;
+    if (!daemon->store || daemon->state_failing)
+        return;
+    if (write_event(daemon, event, &error) < 0) {
+        store_rollback(daemon->store);
+        state_failed(daemon, &error);
+    }
+}
+
+void persist_end(struct daemon *daemon)
+{
+    struct ac_error error;
+    if (!daemon->store || daemon->state_failing)
+        return;
+    if (store_commit(daemon->store, &error) < 0)
+        state_failed(daemon, &error);
+}
+
+/* ---- Making good after trouble */
+
+static int collect_id(
+    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot)
+{
+    (void)added_ns;
+    (void)boot;
+    return buf_append(userdata, spec->id, strlen(spec->id) + 1);
+}
+
+static int collect_allocation(void *userdata, const struct ac_allocation *allocation)
+{
+    return buf_append(userdata, allocation->agent_id, strlen(allocation->agent_id) + 1);
+}
+
+/* Everything the store holds or should hold, judged by what is true now. */
+static int write_everything(struct daemon *daemon, struct ac_error *error)
+{
+    struct buf agents CLEANUP(buf_done) = {0}, allocations CLEANUP(buf_done) = {0};
+    const struct registry *registry = core_registry(daemon->core);
+    const struct agent *agent;
+    const struct ac_alert *alert;
+    const struct ac_allocation *allocation;
+    agent_slot slot = 0;
+    size_t cursor = 0;
+    int r = store_each_agent(daemon->store, collect_id, &agents, error);
+    if (r == 0)
+        r = store_each_allocation(daemon->store, collect_allocation, &allocations, error);
+    for (size_t i = 0; r == 0 && i < agents.size; i += strlen(agents.data + i) + 1)
+        r = sync_agent(daemon, agents.data + i, error);
+    for (size_t i = 0; r == 0 && i < allocations.size; i += strlen(allocations.data + i) + 1)
+        r = sync_allocation(daemon, allocations.data + i, error);
+    while (r == 0 && (agent = registry_next(registry, &slot)))
+        r = sync_agent(daemon, agent->spec.id, error);
+    while (r == 0 && (alert = rules_next(core_rules(daemon->core), &cursor)))
+        r = store_put_alert(daemon->store, alert, error);
+    cursor = 0;
+    while (r == 0 && (allocation = ledger_next(core_ledger(daemon->core), &cursor)))
+        r = store_put_allocation(daemon->store, allocation, error);
+    return r;
+}
+
+static void state_try_again(struct daemon *daemon)
+{
+    struct ac_error error;
+    if (store_begin(daemon->store, &error) < 0)
+        return;
+    int r = write_everything(daemon, &error);
+    if (r < 0)
+        store_rollback(daemon->store);
+    else
+        r = store_commit(daemon->store, &error);
+    if (r < 0)
+        return;
+    daemon->state_failing = false;
+    log_plain(LOG_LEVEL_INFO, "state is written again");
+    (void)core_clear(daemon->core, NULL, AC_DISK_IO, STATE_RULE, clock_moment());
+}
+
+/* ---- What was learnt */
+
+struct scale_blob {
+    uint32_t scale[AC_PHILOSOPHY_COUNT];
+};
+
+static int save_learnt(struct daemon *daemon, struct ac_error *error)
+{
+    struct buf learnt CLEANUP(buf_done) = {0};
+    struct scale_blob scale;
+    for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
+        scale.scale[i] = core_scale(daemon->core)->pools[i].scale;
+    int r = predict_save(core_predictor(daemon->core), &learnt);
+    if (r < 0)
+        return error_errno(error, r, "saving what was learnt");
+    r = store_put_blob(daemon->store, PREDICT_BLOB, learnt.data, learnt.size, error);
+    if (r == 0)
+        r = store_put_blob(daemon->store, SCALE_BLOB, &scale, sizeof(scale), error);
+    return r;
+}
+
+static void load_learnt(struct daemon *daemon)
+{
+    void *bytes;
+    size_t size;
+    if (store_get_blob(daemon->store, PREDICT_BLOB, &bytes, &size, NULL) == 0) {
+        if (predict_load(core_predictor(daemon->core), bytes, size) < 0)
+            log_plain(LOG_LEVEL_WARNING, "what was learnt cannot be read; learning starts anew");
+        mem_free(bytes);
+    }
+    if (store_get_blob(daemon->store, SCALE_BLOB, &bytes, &size, NULL) == 0) {
+        const struct scale_blob *blob = bytes;
+        for (int i = 0; size == sizeof(*blob) && i < AC_PHILOSOPHY_COUNT; i++)
+            core_scale(daemon->core)->pools[i].scale = MAX(blob->scale[i], 1u);
+        mem_free(bytes);
+    }
+}
+
+/* ---- The tick */
+
+static size_t collect_rows(struct daemon *daemon)
+{
+    const struct registry *registry = core_registry(daemon->core);
+    size_t need = (size_t)registry_count(registry) + 1, n = 0;
+    if (need > daemon->rows_capacity) {
+        struct history_row *rows = mem_resize_array(daemon->rows, need * 2, sizeof(*rows));
+        if (!rows)
+            return 0;
+        daemon->rows = rows;
+        daemon->rows_capacity = need * 2;
+    }
+    const struct agent *agent;
+    agent_slot slot = 0;
+    daemon->rows[n++] = (struct history_row){"", registry_machine_usage(registry)};
+    while ((agent = registry_next(registry, &slot))) {
+        if (agent->state != AGENT_EXITED && agent->usage.known != 0)
+            daemon->rows[n++] = (struct history_row){agent->spec.id, &agent->usage};
+    }
+    return n;
+}
+
+void persist_tick(struct daemon *daemon, struct moment now)
+{
+    struct ac_error error;
+    if (!daemon->store)
+        return;
+    if (daemon->state_failing)
+        state_try_again(daemon);
+    size_t n = collect_rows(daemon);
+    int r = history_tick(daemon->history, now.wall_ns, daemon->rows, n, &error);
+    if (r == 0 && !daemon->state_failing && mono_since(now.mono, daemon->saved) >= SAVE_INTERVAL) {
+        daemon->saved = now.mono;
+        r = save_learnt(daemon, &error);
+        if (r == 0)
+            r = store_trim_alerts(daemon->store, now.wall_ns - ALERTS_KEPT_NS, &error);
+    }
+    if (r < 0)
+        state_failed(daemon, &error);
+}
+
+void persist_close(struct daemon *daemon)
+{
+    struct ac_error error;
+    if (daemon->store && !daemon->state_failing && daemon->started.ns &&
+        save_learnt(daemon, &error) < 0)
+        log_event(LOG_LEVEL_ERROR, "state cannot be written", log_str("reason", error.message));
+    history_close(TAKE_PTR(daemon->history));
+    store_close(TAKE_PTR(daemon->store));
+    mem_free(TAKE_PTR(daemon->rows));
+}
+
+/* ---- Restart */
+
+struct restore {
+    struct daemon *daemon;
+    struct moment now;
+    uint64_t boot_id;
+    unsigned agents, gone;
+    struct buf lost; /* ids of agents that are no more */
+};
+
+/* An agent whose root process still runs is metered on; others are history. */
+static int restore_agent(
+    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id)
+{
+    struct restore *restore = userdata;
+    uint64_t ticks;
+    if (spec->root_pid == 0 || boot_id != restore->boot_id ||
+        procfs_start_ticks(restore->daemon->proc_fd, spec->root_pid, &ticks) < 0 ||
+        ticks != spec->root_start_ticks) {
+        restore->gone++;
+        return buf_append(&restore->lost, spec->id, strlen(spec->id) + 1);
+    }
+    uint64_t age =
+        restore->now.wall_ns > added_ns ? (uint64_t)(restore->now.wall_ns - added_ns) : 0;
+    struct moment added = {
+        .mono = {restore->now.mono.ns - MIN(age, restore->now.mono.ns)}, .wall_ns = added_ns};
+    struct ac_error error;
+    if (core_agent_add(restore->daemon->core, spec, added, NULL, &error) < 0)
+        log_event(LOG_LEVEL_WARNING, "agent not restored", log_str("reason", error.message));
+    else
+        restore->agents++;
+    return 0;
+}
+
+static int restore_alert(void *userdata, const struct ac_alert *alert)
+{
+    struct restore *restore = userdata;
+    const struct agent *agent = NULL;
+    if (alert->agent_id[0]) {
+        agent = registry_get(core_registry(restore->daemon->core), alert->agent_id);
+        if (!agent) { /* its subject is gone: it ends here */
+            struct ac_alert ended = *alert;
+            ended.state = AC_ALERT_RESOLVED;
+            ended.updated_ns = ended.ended_ns = restore->now.wall_ns;
+            return store_put_alert(restore->daemon->store, &ended, NULL);
+        }
+    }
+    (void)rules_restore(
+        core_rules(restore->daemon->core), agent ? agent->slot : 0, alert, restore->now);
+    return 0;
+}
+
+static int restore_allocation(void *userdata, const struct ac_allocation *allocation)
+{
+    struct restore *restore = userdata;
+    (void)ledger_restore(core_ledger(restore->daemon->core), allocation, restore->now);
+    return 0;
+}
+
+int persist_restore(struct daemon *daemon, struct ac_error *error)
+{
+    struct restore restore = {.daemon = daemon,
+        .now = clock_moment(),
+        .boot_id = registry_machine(core_registry(daemon->core))->boot_id};
+    if (!daemon->store)
+        return 0;
+    load_learnt(daemon);
+    int r = store_each_agent(daemon->store, restore_agent, &restore, error);
+    if (r == 0)
+        r = store_each_allocation(daemon->store, restore_allocation, &restore, error);
+    if (r == 0)
+        r = store_each_alert(daemon->store, true, 0, UINT32_MAX, restore_alert, &restore, error);
+    for (size_t i = 0; r == 0 && i < restore.lost.size; i += strlen(restore.lost.data + i) + 1)
+        r = sync_agent(daemon, restore.lost.data + i, error);
+    buf_done(&restore.lost);
+    if (r == 0 && restore.agents + restore.gone > 0)
+        log_event(LOG_LEVEL_INFO, "state restored", log_uint("agents", restore.agents),
+            log_uint("ended_meanwhile", restore.gone));
+    return r;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chooses the collector of samples at run time, and says why. */
+#ifndef AC_ENGINE_COLLECTOR_H
+#define AC_ENGINE_COLLECTOR_H
+
+#include "config/config.h"
+#include "os/procfs.h"
+
+#define COLLECTOR_REASON_MAX 256
+
+/* Opens the best collector that @wanted allows. @ret_reason says in a sentence why this one.
+ * Returns 0; -errno where none works (or the one that was forced does not). */
+int collector_open(enum config_collector wanted, const struct procfs_options *options,
+    struct collector_source **ret_source, char ret_reason[COLLECTOR_REASON_MAX],
+    struct ac_error *error);
+
+#endif
