@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/core.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/fault.h"
+
+#define MIB (1024ull * 1024)
+#define GIB (1024 * MIB)
+
+/* A machine of 4 cores and 8 GiB whose processes and time a test sets by hand. */
+struct world {
+    struct sample sample;
+    struct proc_record procs[16];
+    struct group_record groups[4];
+};
+
+static void world_init(struct world *world)
+{
+    memset(world, 0, sizeof(*world));
+    world->sample.when =
+        (struct moment){.mono = {1000 * NS_PER_SEC}, .wall_ns = 1700000000000000000};
+    world->sample.boot_ns = 1000 * NS_PER_SEC;
+    world->sample.procs = world->procs;
+    world->sample.groups = world->groups;
+    world->sample.machine = (struct machine_record){
+        .known = MACHINE_KNOWN_CPU | MACHINE_KNOWN_MEMORY | MACHINE_KNOWN_DISK,
+        .capacity_cores = 4,
+        .capacity_memory_bytes = 8 * GIB,
+        .cpu_total_ns = 4000 * NS_PER_SEC,
+        .cpu_busy_ns = 400 * NS_PER_SEC,
+        .cpu_boot_percent = 10,
+        .memory_used_bytes = 2 * GIB,
+    };
+}
+
+static void world_pass(struct world *world, uint64_t seconds)
+{
+    world->sample.when.mono.ns += seconds * NS_PER_SEC;
+    world->sample.when.wall_ns += (int64_t)(seconds * NS_PER_SEC);
+    world->sample.boot_ns += seconds * NS_PER_SEC;
+    world->sample.machine.cpu_total_ns += 4 * seconds * NS_PER_SEC;
+}
+
+static struct proc_record *world_proc(struct world *world, int32_t pid, int32_t ppid)
+{
+    struct proc_record *proc = &world->procs[world->sample.n_procs++];
+    *proc = (struct proc_record){.pid = pid,
+        .ppid = ppid,
+        .start_ticks = 100000,
+        .known = PROC_KNOWN_CPU | PROC_KNOWN_CHILDREN_CPU | PROC_KNOWN_RSS | PROC_KNOWN_IO |
+                 PROC_KNOWN_FDS | PROC_KNOWN_THREADS,
+        .rss_anon_bytes = 100 * MIB,
+        .fds = 10,
+        .threads = 1,
+        .state = 'S'};
+    return proc;
+}
+
+static struct core *core_make(const struct core_options *options)
+{
+    struct core_options defaults;
+    struct core *core;
+    core_options_init(&defaults);
+    assert_int_equal(core_new(options ? options : &defaults, &core), 0);
+    return core;
+}
+
+static struct agent_spec spec_make(const char *id, int32_t pid)
+{
+    struct agent_spec spec = {.root_pid = pid, .root_start_ticks = pid ? 100000 : 0};
+    snprintf(spec.id, sizeof(spec.id), "%s", id);
+    return spec;
+}
+
+static unsigned drain(struct core *core, enum event_kind kind, struct event *ret_last)
+{
+    struct event event;
+    unsigned n = 0;
+    while (core_next_event(core, &event)) {
+        if (event.kind == kind) {
+            n++;
+            if (ret_last)
+                *ret_last = event;
+        }
+    }
+    return n;
+}
+
+static void test_tick_meters_and_judges(void **state)
+{
+    struct world world;
+    struct event event;
+    struct ac_system_metrics metrics;
+    const struct agent *agent;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    spec.limits.max_memory_mb = 120;
+    assert_int_equal(core_tick(core, &world.sample), 0);
+    assert_int_equal(core_agent_add(core, &spec, world.sample.when, &agent, NULL), 0);
+    assert_int_equal(drain(core, EVENT_AGENT_ADDED, NULL), 1);
+    struct proc_record *proc = world_proc(&world, 10, 1);
+    assert_int_equal(core_tick(core, &world.sample), 0);
+    world_pass(&world, 1);
+    proc->utime_ns += 2 * NS_PER_SEC;
+    world.sample.machine.cpu_busy_ns += 3800 * NS_PER_MSEC;
+    assert_int_equal(core_tick(core, &world.sample), 0);
+
+    agent = registry_get(core_registry(core), "a");
+    assert_true(fabs(agent->usage.cpu_percent - 50) < 0.5);
+    assert_true(fabs(agent->usage.memory_mb - 100) < 0.5);
+    assert_false(agent->usage.known & AC_KNOWN_NETWORK_IO);
+    core_system(core, &metrics);
+    assert_true(fabs(metrics.current_usage.cpu_percent - 95) < 0.5);
+    assert_int_equal(metrics.active_agents, 1);
+    assert_int_equal(metrics.active_alerts, 2); /* the machine's CPU, the agent's own memory */
+    assert_int_equal(drain(core, EVENT_ALERT, &event), 2);
+    core_free(core);
+}
+
+static void test_exit_is_told_learnt_and_forgotten(void **state)
+{
+    struct world world;
+    struct event event;
+    struct core_options options;
+    struct ac_prediction prediction;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.exited_retention_ns = 60 * NS_PER_SEC;
+    struct core *core = core_make(&options);
+    struct agent_spec spec = spec_make("a", 10);
+    core_tick(core, &world.sample);
+    core_agent_add(core, &spec, world.sample.when, NULL, NULL);
+    world_proc(&world, 10, 1);
+    for (int i = 0; i < 3; i++) {
+        core_tick(core, &world.sample);
+        world_pass(&world, 1);
+    }
+    drain(core, EVENT_ALERT, NULL);
+    world.sample.n_procs = 0;
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_AGENT_EXITED, &event), 1);
+    assert_string_equal(event.agent_id, "a");
+    assert_non_null(registry_get(core_registry(core), "a"));
+    core_predict(core, AC_REACT, "", world.sample.when, &prediction);
+    assert_int_equal(prediction.runs, 1);
+
+    /* The name is free again at once; the exited agent goes after its retention. */
+    struct ac_system_metrics metrics;
+    core_system(core, &metrics);
+    assert_int_equal(metrics.active_agents, 0);
+    world_pass(&world, 61);
+    core_tick(core, &world.sample);
+    assert_null(registry_get(core_registry(core), "a"));
+    assert_int_equal(drain(core, EVENT_AGENT_REMOVED, NULL), 1);
+    core_predict(core, AC_REACT, "", world.sample.when, &prediction);
+    assert_int_equal(prediction.runs, 1); /* learnt once */
+    core_free(core);
+}
+
+static void test_orphans_are_told(void **state)
+{
+    struct world world;
+    struct event event;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    core_tick(core, &world.sample);
+    core_agent_add(core, &spec, world.sample.when, NULL, NULL);
+    world_proc(&world, 10, 1);
+    world_proc(&world, 11, 10);
+    core_tick(core, &world.sample);
+    world_pass(&world, 1);
+    world.sample.n_procs = 0;
+    world_proc(&world, 11, 1); /* re-parented to init, still a member */
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_AGENT_ORPHANS, &event), 1);
+    assert_non_null(strstr(event.text, "left 1 process behind"));
+    assert_int_equal(registry_get(core_registry(core), "a")->state, AGENT_ORPHANS);
+    core_free(core);
+}
+
+static void test_oom_kill_is_an_emergency_once(void **state)
+{
+    struct world world;
+    struct event event;
+    const struct agent *agent;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    core_tick(core, &world.sample);
+    core_agent_add(core, &spec, world.sample.when, &agent, NULL);
+    world_proc(&world, 10, 1);
+    world.groups[0] = (struct group_record){.slot = agent->slot, .known = GROUP_KNOWN_EVENTS};
+    world.sample.n_groups = 1;
+    core_tick(core, &world.sample);
+    drain(core, EVENT_ALERT, NULL);
+    world_pass(&world, 1);
+    world.groups[0].oom_kills = 2;
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, &event), 1);
+    assert_int_equal(event.of.alert.severity, AC_EMERGENCY);
+    assert_string_equal(event.of.alert.rule, "oom_kill");
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, NULL), 0);
+    core_free(core);
+}
+
+static void test_allocations_never_promise_twice(void **state)
+{
+    struct world world;
+    struct ac_allocation allocation;
+    double promised = 0;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    core_tick(core, &world.sample);
+    for (int i = 0; i < 100; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "a%d", i);
+        struct agent_spec spec = spec_make(id, 0);
+        assert_int_equal(
+            core_allocate(core, &spec, AC_POLICY_RECOMMEND, world.sample.when, &allocation, NULL),
+            0);
+        promised += allocation.memory_mb;
+        assert_true(allocation.available_memory_mb <= 6144.5);
+    }
+    assert_true(promised <= 6144); /* 8 GiB less what others use */
+    core_free(core);
+}
+
+static void test_reported_agents(void **state)
+{
+    struct world world;
+    struct ac_usage usage, *history;
+    struct ac_error error;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    core_tick(core, &world.sample);
+    ac_usage_init(&usage);
+    usage.cpu_percent = 30;
+    usage.known = AC_KNOWN_CPU_PERCENT;
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, false, &error), -ENOENT);
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, &error), 0);
+    assert_int_equal(core_report(core, "bad id", &usage, world.sample.when, true, &error), -EINVAL);
+    usage.cpu_percent = NAN;
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, &error), -EINVAL);
+    assert_true(registry_get(core_registry(core), "r")->usage.cpu_percent == 30);
+    assert_int_equal(core_history(core, "r", 0, INT64_MAX, &history), 1);
+    ac_free(history);
+    assert_int_equal(core_agent_remove(core, "r", world.sample.when), 0);
+    assert_int_equal(core_agent_remove(core, "r", world.sample.when), -ENOENT);
+    assert_int_equal(core_history(core, "r", 0, INT64_MAX, &history), 0);
+    core_free(core);
+}
+
+static void test_pools(void **state)
+{
+    struct world world;
+    struct core_pool pool;
+    struct event event;
+    struct ac_error error;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    spec.limits.max_cpu_cores = 1;
+    core_tick(core, &world.sample);
+    core_pool(core, AC_REACT, world.sample.when, &pool);
+    assert_true(isnan(pool.utilization_percent));
+    assert_int_equal(pool.decision.direction, SCALE_HOLD);
+    core_agent_add(core, &spec, world.sample.when, NULL, NULL);
+    struct proc_record *proc = world_proc(&world, 10, 1);
+    core_tick(core, &world.sample);
+    world_pass(&world, 1);
+    proc->utime_ns += 900 * NS_PER_MSEC; /* 90 % of its one core */
+    core_tick(core, &world.sample);
+    core_pool(core, AC_REACT, world.sample.when, &pool);
+    assert_true(fabs(pool.utilization_percent - 90) < 1);
+    assert_int_equal(pool.decision.direction, SCALE_UP);
+    assert_int_equal(drain(core, EVENT_SCALE, &event), 1);
+    assert_int_equal(event.of.scale.to, 2);
+    assert_int_equal(core_scale_record(core, AC_REACT, 2, world.sample.when, &error), 0);
+    assert_int_equal(core_scale_record(core, AC_REACT, 0, world.sample.when, &error), -EINVAL);
+    core_tick(core, &world.sample);
+    core_pool(core, AC_REACT, world.sample.when, &pool);
+    assert_int_equal(pool.scale, 2);
+    assert_int_equal(pool.decision.direction, SCALE_HOLD);
+    assert_true(pool.cooldown_left_ns == 60 * NS_PER_SEC);
+    core_free(core);
+}
+
+static void test_events_are_capped(void **state)
+{
+    struct event event;
+    (void)state;
+    struct core *core = core_make(NULL);
+    for (int i = 0; i < 5000; i++)
+        core_config_event(core, "no", (struct moment){.wall_ns = i + 1});
+    assert_int_equal(core_events_lost(core), 5000 - 4096);
+    assert_true(core_next_event(core, &event));
+    assert_int_equal(event.sequence, 5000 - 4096 + 1); /* the oldest went */
+    core_free(core);
+}
+
+static void scenario(struct core *core, struct world *world)
+{
+    struct agent_spec spec = spec_make("a", 10);
+    struct ac_allocation allocation;
+    struct ac_usage usage;
+    ac_usage_init(&usage);
+    usage.memory_mb = 5;
+    usage.known = AC_KNOWN_MEMORY_MB;
+    (void)core_tick(core, &world->sample);
+    (void)core_agent_add(core, &spec, world->sample.when, NULL, NULL);
+    world_proc(world, 10, 1);
+    for (int i = 0; i < 3; i++) {
+        world_pass(world, 1);
+        world->sample.machine.cpu_busy_ns += 4 * NS_PER_SEC;
+        (void)core_tick(core, &world->sample);
+        (void)core_report(core, "r", &usage, world->sample.when, true, NULL);
+    }
+    (void)core_allocate(core, &spec, AC_POLICY_QUEUE, world->sample.when, &allocation, NULL);
+    world->sample.n_procs = 0;
+    (void)core_tick(core, &world->sample);
+    (void)core_agent_remove(core, "a", world->sample.when);
+}
+
+static void test_every_allocation_fails_once(void **state)
+{
+    (void)state;
+    for (unsigned n = 1;; n++) {
+        struct world world;
+        struct core_options options;
+        struct core *core = NULL;
+        world_init(&world);
+        core_options_init(&options);
+        fault_arm(FAULT_ALLOC, n);
+        int r = core_new(&options, &core);
+        if (r == 0)
+            scenario(core, &world);
+        else
+            assert_int_equal(r, -ENOMEM);
+        bool hit = fault_disarm();
+        core_free(core);
+        if (!hit)
+            break;
+        assert_true(n < 10000);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tick_meters_and_judges),
+        cmocka_unit_test(test_exit_is_told_learnt_and_forgotten),
+        cmocka_unit_test(test_orphans_are_told),
+        cmocka_unit_test(test_oom_kill_is_an_emergency_once),
+        cmocka_unit_test(test_allocations_never_promise_twice),
+        cmocka_unit_test(test_reported_agents),
+        cmocka_unit_test(test_pools),
+        cmocka_unit_test(test_events_are_capped),
+        cmocka_unit_test(test_every_allocation_fails_once),
+    };
+    return cmocka_run_group_tests_name("core", tests, NULL, NULL);
+}
