@@ -30,8 +30,8 @@ struct event {
     enum event_kind kind;
     char agent_id[AC_AGENT_ID_MAX + 1]; /* "" where it concerns no agent */
     uint32_t agent_slot; /* of an agent that was added or removed; 0 = not such an event */
-    uint32_t owner_uid; /* who started that agent; UINT32_MAX = no agent, or not a known one */
-    char text[256];     /* for people */
+    uint32_t owner_uid;  /* who started that agent; UINT32_MAX = no agent, or not a known one */
+    char text[256];      /* for people */
     union {
         struct ac_alert alert;
         struct ac_allocation allocation;
