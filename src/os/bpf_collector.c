@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "os/bpf_collector.h"
+
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "os/bpf_internal.h"
+
+#include "agentcore.skel.h"
+
+static struct bpf_collector *from_source(struct collector_source *source)
+{
+    return (struct bpf_collector *)source;
+}
+
+static uint64_t lost(const struct bpf_collector *collector)
+{
+    const struct bpf_health *health = &collector->object->bss->health;
+    return health->dying_full + health->pid_range + health->threads_cut;
+}
+
+static int read_sample(struct collector_source *source, struct sample *ret_sample)
+{
+    struct bpf_collector *collector = from_source(source);
+    struct sample sample = {.when = clock_moment(), .boot_ns = clock_boot_ns()};
+
+    int r = machine_reader_read(collector->machine, &sample.machine);
+    if (r < 0)
+        return r;
+    bpf_accounts_begin(collector);
+    r = bpf_pass_tasks(collector);
+    if (r < 0)
+        return r;
+    bpf_accounts_end(collector);
+    sample.procs = collector->procs;
+    sample.n_procs = collector->n_procs;
+    sample.slots = collector->records;
+    sample.n_slots = collector->n_accounts;
+    sample.lost = lost(collector);
+    *ret_sample = sample;
+    return 0;
+}
+
+static int adopt(
+    struct collector_source *source, agent_slot slot, int32_t pid, uint64_t start_ticks)
+{
+    struct bpf_collector *collector = from_source(source);
+    bool in_use = slot <= collector->max_slot && collector->positions[slot];
+
+    int r = bpf_account_open(collector, slot);
+    if (r < 0)
+        return r;
+    r = bpf_pass_adopt(collector, slot, pid, start_ticks);
+    if (r < 0 && !in_use) {
+        bpf_pass_clear(collector, slot);
+        bpf_account_close(collector, slot);
+    }
+    return r;
+}
+
+static void release(struct collector_source *source, agent_slot slot)
+{
+    struct bpf_collector *collector = from_source(source);
+
+    if (slot > collector->max_slot || !collector->positions[slot])
+        return;
+    bpf_pass_clear(collector, slot);
+    bpf_account_close(collector, slot);
+}
+
+static void collector_free(struct collector_source *source)
+{
+    struct bpf_collector *collector = from_source(source);
+
+    if (!collector)
+        return;
+    if (collector->slots)
+        munmap(collector->slots, collector->slots_size);
+    agentcore_bpf__destroy(collector->object);
+    machine_reader_free(collector->machine);
+    mem_free(collector->accounts);
+    mem_free(collector->records);
+    mem_free(collector->positions);
+    mem_free(collector->procs);
+    mem_free(collector);
+}
+
+static void collector_freep(struct bpf_collector **collector)
+{
+    if (*collector)
+        collector_free(&(*collector)->source);
+}
+
+static int map_slots(struct bpf_collector *collector)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t size = sizeof(struct bpf_slot) * (collector->max_slot + 1);
+
+    size = (size + page - 1) / page * page;
+    void *slots = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+        bpf_map__fd(collector->object->maps.slots), 0);
+    if (slots == MAP_FAILED)
+        return -errno;
+    collector->slots = slots;
+    collector->slots_size = size;
+    return 0;
+}
+
+static const struct collector_ops ops = {
+    .name = "bpf",
+    .read = read_sample,
+    .adopt = adopt,
+    .release = release,
+    .free = collector_free,
+};
+
+/* The parts that may fail; the caller frees a half-built collector. */
+static int build(
+    struct bpf_collector *collector, const struct bpf_options *options, struct ac_error *error)
+{
+    struct procfs_options machine = options->machine;
+    struct bpf_load_options load = {
+        .max_slot = options->max_slot,
+        .network = bpf_has_capability(CAP_NET_ADMIN) || bpf_has_capability(CAP_SYS_ADMIN),
+    };
+
+    collector->source.ops = &ops;
+    collector->max_slot = options->max_slot;
+    collector->positions = mem_alloc_array((size_t)options->max_slot + 1, sizeof(uint32_t));
+    if (!collector->positions)
+        return error_errno(error, -ENOMEM, "cannot start the BPF collector");
+    machine.processes = false;
+    int r = machine_reader_new(&machine, &collector->machine, error);
+    if (r < 0)
+        return r;
+    r = bpf_load(&load, &collector->object, error);
+    if (r < 0)
+        return r;
+    r = map_slots(collector);
+    if (r < 0)
+        return error_errno(error, r, "cannot map the accounts of the BPF programs");
+    /* Learns where CPUs keep their part of RSS. */
+    collector->object->bss->mark_clear = true;
+    r = bpf_pass_run(collector->object->links.mark);
+    return r < 0 ? error_errno(error, r, "cannot run the BPF iterator") : 0;
+}
+
+int bpf_collector_new(
+    const struct bpf_options *options, struct collector_source **ret_source, struct ac_error *error)
+{
+    int r = bpf_usable(error);
+    if (r < 0)
+        return r;
+    struct bpf_collector *collector CLEANUP(collector_freep) = mem_alloc(sizeof(*collector));
+    if (!collector)
+        return error_errno(error, -ENOMEM, "cannot start the BPF collector");
+    r = build(collector, options, error);
+    if (r < 0)
+        return r;
+    *ret_source = &TAKE_PTR(collector)->source;
+    return 0;
+}
