@@ -1,0 +1,773 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/ledger.h"
+
+#include "policy_test.h"
+
+#include <errno.h>
+
+#define MIB (1024ull * 1024)
+#define GIB (1024 * MIB)
+
+/* What pump told, in order. */
+static struct ac_allocation told[256];
+static size_t n_told;
+
+static void sink(void *userdata, const struct ac_allocation *allocation)
+{
+    (void)userdata;
+    assert_true(n_told < ARRAY_SIZE(told));
+    told[n_told++] = *allocation;
+}
+
+static int pump(struct ledger *ledger, uint64_t s)
+{
+    n_told = 0;
+    int n = ledger_pump(ledger, at_s(s), sink, NULL);
+    assert_int_equal(n, n_told);
+    return n;
+}
+
+/* 4 cores and 1000 MiB, of which 200 MiB and 10 % are used by others. */
+static const struct ledger_machine small_machine = {
+    .capacity_cores = 4,
+    .capacity_memory_bytes = 1000 * MIB,
+    .used_cpu_percent = 10,
+    .used_memory_bytes = 200 * MIB,
+};
+
+static struct ledger *new_ledger(void)
+{
+    const struct ledger_options options = {
+        .max_reservations = 100,
+        .max_queue = 4,
+        .id_seed = 36 * 36,
+        .reservation_ttl_ns = 60 * NS_PER_SEC,
+        .headroom = 0.8,
+    };
+    struct ledger *ledger;
+    assert_int_equal(ledger_new(&options, &ledger), 0);
+    ledger_set_machine(ledger, &small_machine);
+    return ledger;
+}
+
+static struct ledger_request request_of(
+    const char *id, enum ac_allocation_policy policy, double cpu, double memory)
+{
+    return (struct ledger_request){.agent_id = id,
+        .policy = policy,
+        .predicted = {.cpu_percent = cpu,
+            .memory_mb = memory,
+            .execution_time_seconds = 60,
+            .confidence = 0.5,
+            .basis = AC_BASIS_TEMPLATE,
+            .runs = 12}};
+}
+
+static struct ac_allocation ask(struct ledger *ledger, const char *id,
+    enum ac_allocation_policy policy, double cpu, double memory, uint64_t s)
+{
+    struct ledger_request request = request_of(id, policy, cpu, memory);
+    struct ac_allocation allocation;
+    assert_int_equal(ledger_request(ledger, &request, at_s(s), &allocation), 0);
+    assert_string_equal(allocation.agent_id, id);
+    assert_int_equal(strncmp(allocation.allocation_id, "alloc-100-", 10), 0);
+    assert_true(allocation.explanation[0] != 0);
+    assert_int_equal(allocation.policy, policy);
+    return allocation;
+}
+
+static void assert_available(const struct ledger *ledger, double cpu, double mib)
+{
+    double cpu_percent;
+    uint64_t bytes;
+    ledger_available(ledger, &cpu_percent, &bytes);
+    assert_close(cpu_percent, cpu, 1e-9);
+    assert_close((double)bytes / MIB, mib, 1e-9);
+}
+
+static void recommend_gives_the_smaller_of_need_and_room(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    assert_available(ledger, 90, 800);
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_RECOMMEND, 50, 256, 1);
+    assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
+    assert_close(a.cpu_percent, 50, 0);
+    assert_close(a.memory_mb, 256, 0);
+    assert_close(a.execution_time_seconds, 60, 0);
+    assert_close(a.available_cpu_percent, 90, 0);
+    assert_close(a.available_memory_mb, 800, 0);
+    assert_close(a.available_memory_percent, 80, 1e-9);
+    assert_close(a.confidence, 0.5, 0);
+    assert_int_equal(a.created_ns, at_s(1).wall_ns);
+    assert_int_equal(a.expires_ns, at_s(61).wall_ns);
+    assert_int_equal(a.queue_position, 0);
+    assert_string_equal(a.explanation,
+        "CPU 50.0 % is as predicted; memory 256.0 MiB is as predicted. "
+        "Predicted from 12 runs of its template, confidence 0.50.");
+    /* In the same instant: what is promised is promised. */
+    assert_available(ledger, 40, 544);
+    struct ac_allocation b = ask(ledger, "b", AC_POLICY_RECOMMEND, 50, 800, 1);
+    assert_int_equal(b.status, AC_ALLOCATION_GRANTED);
+    assert_close(b.cpu_percent, 32, 0);
+    assert_close(b.memory_mb, 435.2, 1e-6);
+    assert_string_equal(b.explanation,
+        "CPU 32.0 % is 80 % of the 40.0 % that are free (predicted: 50.0); memory 435.2 MiB is "
+        "80 % of the 544.0 MiB that are free (predicted: 800.0). "
+        "Predicted from 12 runs of its template, confidence 0.50.");
+    assert_string_not_equal(a.allocation_id, b.allocation_id);
+    ledger_free(ledger);
+}
+
+static void own_maxima_cap(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ledger_request request = request_of("a", AC_POLICY_RECOMMEND, 50, 256);
+    request.limits.max_cpu_cores = 1; /* 25 % of 4 cores */
+    request.limits.max_memory_mb = 100;
+    struct ac_allocation a;
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+    assert_close(a.cpu_percent, 25, 0);
+    assert_close(a.memory_mb, 100, 0);
+    assert_non_null(strstr(a.explanation,
+        "CPU 25.0 % is the agent's own maximum (predicted: 50.0); memory 100.0 MiB is the agent's "
+        "own maximum (predicted: 256.0)."));
+    /* Even that does not fit. */
+    ledger_set_used(ledger, "big", 80, 750 * MIB);
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+    assert_close(a.cpu_percent, 8, 0);
+    assert_close(a.memory_mb, 40, 1e-6);
+    assert_non_null(strstr(a.explanation, "its own maximum is 25.0"));
+    ledger_free(ledger);
+}
+
+static void unknown_cpu_counts_as_none_and_is_said(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ledger_machine machine = small_machine;
+    machine.used_cpu_percent = NAN;
+    ledger_set_machine(ledger, &machine);
+    assert_available(ledger, 100, 800);
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_RECOMMEND, 90, 1, 0);
+    assert_close(a.cpu_percent, 80, 0);
+    assert_non_null(strstr(a.explanation, "CPU use is unknown and counted as none"));
+    ledger_free(ledger);
+}
+
+static void before_the_first_sample_nothing_is_free(void **state)
+{
+    (void)state;
+    const struct ledger_options options = {.max_reservations = 10, .max_queue = 1, .headroom = 0.8};
+    struct ledger *ledger;
+    assert_int_equal(ledger_new(&options, &ledger), 0);
+    assert_available(ledger, 0, 0);
+    struct ledger_request request = request_of("a", AC_POLICY_RECOMMEND, 50, 256);
+    request.limits.max_cpu_cores = 1;
+    struct ac_allocation a;
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+    assert_close(a.cpu_percent, 0, 0);
+    assert_close(a.memory_mb, 0, 0);
+    assert_close(a.available_memory_percent, 0, 0);
+    request.agent_id = "b";
+    request.policy = AC_POLICY_QUEUE;
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+    assert_int_equal(a.status, AC_ALLOCATION_QUEUED);
+    ledger_set_machine(ledger, &small_machine);
+    assert_int_equal(pump(ledger, 1), 1);
+    assert_close(told[0].memory_mb, 256, 0);
+    ledger_free(ledger);
+}
+
+static void use_counts_once(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    ask(ledger, "a", AC_POLICY_RECOMMEND, 20, 300, 0);
+    assert_available(ledger, 70, 500);
+    /* Below its reservation: the reservation counts. */
+    ledger_set_used(ledger, "a", 5, 100 * MIB);
+    assert_available(ledger, 70, 500);
+    /* Above it: the use counts, resource by resource. */
+    ledger_set_used(ledger, "a", 30, 400 * MIB);
+    assert_available(ledger, 60, 400);
+    ledger_set_used(ledger, "a", NAN, 0);
+    assert_available(ledger, 70, 500);
+    /* An agent without a reservation. */
+    ledger_set_used(ledger, "b", 10, 50 * MIB);
+    assert_available(ledger, 60, 450);
+    /* The machine's use includes that of agents, which is not counted twice. */
+    struct ledger_machine machine = small_machine;
+    machine.used_memory_bytes = 250 * MIB;
+    machine.managed_memory_bytes = 50 * MIB;
+    machine.used_cpu_percent = 20;
+    machine.managed_cpu_percent = 10;
+    ledger_set_machine(ledger, &machine);
+    assert_available(ledger, 60, 450);
+    machine.managed_memory_bytes = 300 * MIB; /* measured a moment later: never negative */
+    ledger_set_machine(ledger, &machine);
+    assert_available(ledger, 60, 650);
+    assert_int_equal(ledger_release(ledger, "b"), 0);
+    assert_int_equal(ledger_release(ledger, "b"), -ENOENT);
+    assert_available(ledger, 70, 700);
+    ledger_free(ledger);
+}
+
+static void hostile_use_does_not_break_sums(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    const double cpus[] = {INFINITY, 1e308, -5, NAN, -INFINITY};
+    char id[16];
+    for (unsigned i = 0; i < 20000; i++) {
+        snprintf(id, sizeof(id), "h%u", i);
+        assert_int_equal(
+            ledger_set_used(ledger, id, cpus[i % ARRAY_SIZE(cpus)], UINT64_MAX - i), 0);
+    }
+    assert_available(ledger, 0, 0);
+    for (unsigned i = 0; i < 20000; i++) {
+        snprintf(id, sizeof(id), "h%u", i);
+        assert_int_equal(ledger_release(ledger, id), 0);
+    }
+    assert_available(ledger, 90, 800);
+    ledger_free(ledger);
+}
+
+static void a_second_request_replaces_the_first(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ac_allocation first = ask(ledger, "a", AC_POLICY_RECOMMEND, 50, 600, 0);
+    struct ac_allocation second = ask(ledger, "a", AC_POLICY_RECOMMEND, 60, 640, 1);
+    assert_close(second.memory_mb, 640, 0); /* its own reservation is no obstacle */
+    assert_close(second.available_memory_mb, 800, 0);
+    assert_available(ledger, 30, 160);
+    assert_null(ledger_get(ledger, first.allocation_id));
+    assert_string_equal(ledger_get(ledger, "a")->allocation_id, second.allocation_id);
+    /* A refused request leaves the reservation as it is. */
+    struct ac_allocation third = ask(ledger, "a", AC_POLICY_STRICT, 60, 700, 2);
+    assert_int_equal(third.status, AC_ALLOCATION_REFUSED);
+    assert_string_equal(ledger_get(ledger, "a")->allocation_id, second.allocation_id);
+    assert_available(ledger, 30, 160);
+    ledger_free(ledger);
+}
+
+static void strict_refuses(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_STRICT, 72, 640, 0); /* just */
+    assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
+    ledger_release(ledger, "a");
+    a = ask(ledger, "a", AC_POLICY_STRICT, 72.001, 1, 0);
+    assert_int_equal(a.status, AC_ALLOCATION_REFUSED);
+    a = ask(ledger, "a", AC_POLICY_STRICT, 10, 640.001, 0);
+    assert_int_equal(a.status, AC_ALLOCATION_REFUSED);
+    assert_close(a.cpu_percent, 0, 0);
+    assert_close(a.memory_mb, 0, 0);
+    assert_close(a.available_memory_mb, 800, 0);
+    assert_string_equal(a.explanation,
+        "Refused: needs CPU 10.0 % and memory 640.0 MiB; 80 % of what is free is CPU 72.0 % and "
+        "memory 640.0 MiB. Predicted from 12 runs of its template, confidence 0.50.");
+    assert_null(ledger_get(ledger, "a"));
+    assert_null(ledger_get(ledger, a.allocation_id));
+    assert_available(ledger, 90, 800);
+    /* The own maximum is what must fit. */
+    struct ledger_request request = request_of("a", AC_POLICY_STRICT, 10, 900);
+    request.limits.max_memory_mb = 600;
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+    assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
+    assert_close(a.memory_mb, 600, 0);
+    a = ask(ledger, "b", AC_POLICY_STRICT, 95, 1, 0);
+    assert_non_null(strstr(a.explanation, "never gives one agent more than CPU 80.0 %"));
+    ledger_free(ledger);
+}
+
+static void queue_waits_in_order(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_QUEUE, 10, 600, 0);
+    assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
+    struct ac_allocation b = ask(ledger, "b", AC_POLICY_QUEUE, 10, 500, 1);
+    assert_int_equal(b.status, AC_ALLOCATION_QUEUED);
+    assert_int_equal(b.queue_position, 1);
+    assert_close(b.memory_mb, 500, 0);
+    assert_int_equal(strncmp(b.explanation, "Waits in the queue: needs CPU 10.0 %", 36), 0);
+    /* Would fit, but the first in the line goes first. */
+    struct ac_allocation c = ask(ledger, "c", AC_POLICY_QUEUE, 10, 100, 2);
+    assert_int_equal(c.status, AC_ALLOCATION_QUEUED);
+    assert_int_equal(c.queue_position, 2);
+    struct ac_allocation d = ask(ledger, "d", AC_POLICY_QUEUE, 10, 600, 3);
+    assert_int_equal(d.queue_position, 3);
+    assert_available(ledger, 80, 200); /* waiting reserves nothing */
+    ledger_set_used(ledger, "a", 10, 600 * MIB);
+    assert_int_equal(pump(ledger, 4), 0);
+    assert_int_equal(ledger_release(ledger, "a"), 0);
+    assert_int_equal(pump(ledger, 5), 2);
+    assert_string_equal(told[0].agent_id, "b");
+    assert_int_equal(told[0].status, AC_ALLOCATION_GRANTED);
+    assert_string_equal(told[0].allocation_id, b.allocation_id);
+    assert_int_equal(told[0].queue_position, 0);
+    assert_int_equal(told[0].created_ns, at_s(1).wall_ns);
+    assert_int_equal(told[0].expires_ns, at_s(65).wall_ns);
+    assert_string_equal(told[1].agent_id, "c");
+    assert_int_equal(ledger_get(ledger, "d")->queue_position, 1);
+    assert_int_equal(ledger_get(ledger, d.allocation_id)->status, AC_ALLOCATION_QUEUED);
+    assert_available(ledger, 70, 200);
+    ledger_free(ledger);
+}
+
+static void leaving_the_queue_moves_others_up(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    ask(ledger, "a", AC_POLICY_QUEUE, 10, 640, 0);
+    const char *const waiting[] = {"b", "c", "d", "e"};
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(ask(ledger, waiting[i], AC_POLICY_QUEUE, 1, 300, 1).queue_position, i + 1);
+    struct ledger_request request = request_of("f", AC_POLICY_QUEUE, 1, 300);
+    struct ac_allocation f;
+    assert_int_equal(ledger_request(ledger, &request, at_s(2), &f), -ENOSPC);
+    assert_null(ledger_get(ledger, "f"));
+    /* Asking again keeps the place. */
+    struct ac_allocation c = ask(ledger, "c", AC_POLICY_QUEUE, 1, 200, 3);
+    assert_int_equal(c.status, AC_ALLOCATION_QUEUED);
+    assert_int_equal(c.queue_position, 2);
+    assert_int_equal(ledger_release(ledger, "b"), 0);
+    assert_int_equal(ledger_get(ledger, "c")->queue_position, 1);
+    assert_int_equal(ledger_get(ledger, "d")->queue_position, 2);
+    assert_int_equal(ledger_get(ledger, "e")->queue_position, 3);
+    /* The first one asks for less: it fits, and leaves the queue. */
+    c = ask(ledger, "c", AC_POLICY_QUEUE, 1, 100, 4);
+    assert_int_equal(c.status, AC_ALLOCATION_GRANTED);
+    assert_int_equal(ledger_get(ledger, "d")->queue_position, 1);
+    /* One in the middle takes what it can get now. */
+    struct ac_allocation e = ask(ledger, "e", AC_POLICY_RECOMMEND, 1, 300, 5);
+    assert_int_equal(e.status, AC_ALLOCATION_GRANTED);
+    assert_close(e.memory_mb, 48, 1e-6);
+    assert_int_equal(ledger_get(ledger, "d")->queue_position, 1);
+    /* And one that holds something goes back to the end of the line. */
+    c = ask(ledger, "c", AC_POLICY_QUEUE, 1, 500, 6);
+    assert_int_equal(c.queue_position, 2);
+    assert_available(ledger, 79, 112);
+    ledger_free(ledger);
+}
+
+static void what_can_never_fit_does_not_block_the_queue(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_QUEUE, 10, 801, 0);
+    assert_int_equal(a.status, AC_ALLOCATION_REFUSED);
+    assert_non_null(strstr(a.explanation, "never gives one agent more than"));
+    a = ask(ledger, "a", AC_POLICY_QUEUE, 10, 700, 0); /* would fit an empty machine */
+    assert_int_equal(a.status, AC_ALLOCATION_QUEUED);
+    ask(ledger, "b", AC_POLICY_QUEUE, 10, 100, 0);
+    struct ledger_machine machine = small_machine;
+    machine.capacity_memory_bytes = 800 * MIB; /* the container shrinks */
+    ledger_set_machine(ledger, &machine);
+    assert_int_equal(pump(ledger, 1), 2);
+    assert_string_equal(told[0].agent_id, "a");
+    assert_int_equal(told[0].status, AC_ALLOCATION_REFUSED);
+    assert_int_equal(told[0].queue_position, 0);
+    assert_string_equal(told[1].agent_id, "b");
+    assert_int_equal(told[1].status, AC_ALLOCATION_GRANTED);
+    assert_null(ledger_get(ledger, "a"));
+    ledger_free(ledger);
+}
+
+static void reservations_run_out_unless_the_agent_appears(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    ask(ledger, "a", AC_POLICY_RECOMMEND, 10, 100, 0);
+    ask(ledger, "b", AC_POLICY_RECOMMEND, 10, 100, 10);
+    ask(ledger, "c", AC_POLICY_RECOMMEND, 10, 100, 20);
+    ledger_set_used(ledger, "b", 0, 0); /* appears */
+    assert_int_equal(ledger_get(ledger, "b")->expires_ns, 0);
+    /* Appeared before it asked: no time limit either. */
+    ledger_set_used(ledger, "d", 0, 0);
+    assert_int_equal(ask(ledger, "d", AC_POLICY_RECOMMEND, 10, 100, 20).expires_ns, 0);
+    assert_int_equal(pump(ledger, 59), 0);
+    assert_int_equal(pump(ledger, 60), 1);
+    assert_string_equal(told[0].agent_id, "a");
+    assert_int_equal(told[0].status, AC_ALLOCATION_REFUSED);
+    assert_string_equal(
+        told[0].explanation, "The reservation ran out: the agent did not appear within 60 s.");
+    assert_null(ledger_get(ledger, "a"));
+    assert_int_equal(pump(ledger, 1000), 1);
+    assert_string_equal(told[0].agent_id, "c");
+    assert_available(ledger, 70, 600);
+    /* What ran out makes room for who waits. */
+    ask(ledger, "x", AC_POLICY_RECOMMEND, 10, 480, 1000);
+    ask(ledger, "y", AC_POLICY_QUEUE, 10, 480, 1001);
+    assert_int_equal(pump(ledger, 1060), 2);
+    assert_string_equal(told[0].agent_id, "x");
+    assert_string_equal(told[1].agent_id, "y");
+    assert_int_equal(told[1].status, AC_ALLOCATION_GRANTED);
+    ledger_free(ledger);
+}
+
+static void bad_requests_are_refused(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    const struct ledger_request good = request_of("a", AC_POLICY_RECOMMEND, 1, 1);
+    struct ledger_request bad[10];
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        bad[i] = good;
+    bad[0].agent_id = "";
+    bad[1].agent_id = "no spaces";
+    bad[2].agent_id = NULL;
+    bad[3].policy = (enum ac_allocation_policy)3;
+    bad[4].predicted.cpu_percent = NAN;
+    bad[5].predicted.memory_mb = -1;
+    bad[6].predicted.execution_time_seconds = INFINITY;
+    bad[7].limits.max_cpu_cores = -1;
+    bad[8].limits.max_memory_mb = NAN;
+    bad[9].policy = (enum ac_allocation_policy) - 1;
+    struct ac_allocation a;
+    memset(&a, 0x55, sizeof(a));
+    struct ac_allocation before = a;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(ledger_request(ledger, &bad[i], at_s(0), &a), -EINVAL);
+    assert_memory_equal(&a, &before, sizeof(a));
+    assert_available(ledger, 90, 800);
+    /* Large values are no error; they are just not to be had. */
+    struct ledger_request large = request_of("a", AC_POLICY_RECOMMEND, 1e300, 1e300);
+    assert_int_equal(ledger_request(ledger, &large, at_s(0), &a), 0);
+    assert_close(a.memory_mb, 640, 1e-6);
+    ledger_free(ledger);
+    struct ledger *none = NULL;
+    const double headrooms[] = {0, -1, 1.01, NAN, INFINITY};
+    for (size_t i = 0; i < ARRAY_SIZE(headrooms); i++) {
+        struct ledger_options options = {.max_reservations = 1, .headroom = headrooms[i]};
+        assert_int_equal(ledger_new(&options, &none), -EINVAL);
+    }
+    assert_null(none);
+    ledger_free(NULL);
+}
+
+static void the_table_is_capped(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    char id[16];
+    struct ac_allocation a;
+    for (unsigned i = 0; i < 100; i++) {
+        snprintf(id, sizeof(id), "a%u", i);
+        ask(ledger, id, AC_POLICY_RECOMMEND, 0.1, 1, 0);
+    }
+    struct ledger_request request = request_of("b", AC_POLICY_RECOMMEND, 0.1, 1);
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), -ENOSPC);
+    ask(ledger, "a5", AC_POLICY_RECOMMEND, 0.2, 1, 0); /* replacing needs no room */
+    assert_int_equal(ledger_release(ledger, "a7"), 0);
+    assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+    size_t n = 0;
+    for (size_t cursor = 0; ledger_next(ledger, &cursor);)
+        n++;
+    assert_int_equal(n, 100);
+    ledger_free(ledger);
+}
+
+/* Nobody gets at another agent's reservation by calling himself by its id. */
+static void an_agent_named_like_an_allocation(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ac_allocation victim = ask(ledger, "victim", AC_POLICY_RECOMMEND, 10, 100, 0);
+    ask(ledger, victim.allocation_id, AC_POLICY_RECOMMEND, 5, 50, 0);
+    assert_string_equal(ledger_get(ledger, victim.allocation_id)->agent_id, victim.allocation_id);
+    assert_int_equal(ledger_release(ledger, victim.allocation_id), 0);
+    assert_string_equal(ledger_get(ledger, victim.allocation_id)->agent_id, "victim");
+    assert_string_equal(ledger_get(ledger, "victim")->allocation_id, victim.allocation_id);
+    ledger_free(ledger);
+}
+
+static void restored_reservations_count_again(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_RECOMMEND, 10, 100, 0);
+    ledger_set_used(ledger, "b", 0, 0);
+    struct ac_allocation b = ask(ledger, "b", AC_POLICY_RECOMMEND, 10, 500, 0);
+    struct ac_allocation c = ask(ledger, "c", AC_POLICY_QUEUE, 10, 300, 0);
+    struct ac_allocation d = ask(ledger, "d", AC_POLICY_QUEUE, 10, 60, 0);
+    struct ac_allocation refused = ask(ledger, "e", AC_POLICY_STRICT, 10, 700, 0);
+    ledger_free(ledger);
+
+    /* In another order, after a while; the monotonic clock of a new boot means nothing. */
+    ledger = new_ledger();
+    struct moment later = {.mono = {5}, .wall_ns = at_s(50).wall_ns};
+    assert_int_equal(ledger_restore(ledger, &d, later), 0);
+    assert_int_equal(ledger_restore(ledger, &c, later), 0);
+    assert_int_equal(ledger_restore(ledger, &b, later), 0);
+    assert_int_equal(ledger_restore(ledger, &a, later), 0);
+    assert_int_equal(ledger_restore(ledger, &a, later), -EINVAL);
+    assert_int_equal(ledger_restore(ledger, &refused, later), -EINVAL);
+    assert_available(ledger, 70, 200);
+    assert_int_equal(ledger_get(ledger, "a")->expires_ns, a.expires_ns);
+    assert_int_equal(ledger_get(ledger, "c")->status, AC_ALLOCATION_QUEUED);
+    n_told = 0;
+    later.mono.ns += 10 * NS_PER_SEC;
+    assert_int_equal(ledger_pump(ledger, later, sink, NULL), 1); /* 10 s were left of a's time */
+    assert_string_equal(told[0].agent_id, "a");
+    assert_int_equal(ledger_release(ledger, "b"), 0);
+    n_told = 0;
+    assert_int_equal(ledger_pump(ledger, later, sink, NULL), 2);
+    assert_string_equal(told[0].agent_id, "c");
+    assert_close(told[0].memory_mb, 300, 0);
+    assert_string_equal(told[1].agent_id, "d");
+    /* Ids go on behind the restored ones, although the seed is the same. */
+    struct ac_allocation next = ask(ledger, "z", AC_POLICY_RECOMMEND, 1, 1, 100);
+    const struct ac_allocation *const old[] = {&a, &b, &c, &d};
+    for (size_t i = 0; i < ARRAY_SIZE(old); i++)
+        assert_string_not_equal(next.allocation_id, old[i]->allocation_id);
+    ledger_free(ledger);
+
+    /* Whose time ran out while nobody looked goes at the first pump. */
+    ledger = new_ledger();
+    assert_int_equal(ledger_restore(ledger, &a, at_s(1000)), 0);
+    assert_int_equal(pump(ledger, 1001), 1);
+    ledger_free(ledger);
+}
+
+/* ---- Property: over random operations the running sums equal recomputed ones, no grant takes
+ * more than 0.8 of what the others leave, and grants never add up to more than the machine. */
+
+#define AGENTS 60
+
+struct shadow {
+    bool granted, queued, seen;
+    double cpu, memory, used_cpu, used_memory; /* percent, MiB */
+};
+static struct shadow shadows[AGENTS];
+
+static void shadow_available(
+    const struct ledger_machine *machine, int without, double *ret_cpu, double *ret_memory)
+{
+    double cpu = 100 - fmax(0, machine->used_cpu_percent - machine->managed_cpu_percent);
+    double memory = (double)machine->capacity_memory_bytes / MIB;
+    if (machine->used_memory_bytes > machine->managed_memory_bytes)
+        memory -= (double)(machine->used_memory_bytes - machine->managed_memory_bytes) / MIB;
+    for (int i = 0; i < AGENTS; i++) {
+        const struct shadow *s = &shadows[i];
+        if (i == without)
+            continue;
+        cpu -= fmax(s->granted ? s->cpu : 0, s->seen ? s->used_cpu : 0);
+        memory -= fmax(s->granted ? s->memory : 0, s->seen ? s->used_memory : 0);
+    }
+    *ret_cpu = fmax(cpu, 0);
+    *ret_memory = fmax(memory, 0);
+}
+
+static const struct ledger_machine *property_machine;
+
+static void shadow_sink(void *userdata, const struct ac_allocation *allocation)
+{
+    (void)userdata;
+    int i = (int)strtol(allocation->agent_id + 1, NULL, 10);
+    double cpu, memory;
+    shadow_available(property_machine, i, &cpu, &memory);
+    if (allocation->status == AC_ALLOCATION_GRANTED) {
+        assert_true(shadows[i].queued);
+        assert_true(allocation->cpu_percent <= cpu * 0.8 + 0.001);
+        assert_true(allocation->memory_mb <= memory * 0.8 + 0.001);
+    }
+    shadows[i].granted = allocation->status == AC_ALLOCATION_GRANTED;
+    shadows[i].queued = false;
+    shadows[i].cpu = allocation->cpu_percent;
+    shadows[i].memory = allocation->memory_mb;
+}
+
+static void property_request(struct ledger *ledger, int i, uint64_t *seed, uint64_t step)
+{
+    char id[16];
+    snprintf(id, sizeof(id), "p%d", i);
+    struct ledger_request request = request_of(id, (enum ac_allocation_policy)random_below(seed, 3),
+        random_below(seed, 60000) / 1000.0, random_below(seed, 4000));
+    if (random_below(seed, 3) == 0)
+        request.limits.max_memory_mb = 1 + random_below(seed, 2000);
+    if (random_below(seed, 3) == 0)
+        request.limits.max_cpu_cores = 0.1 + random_below(seed, 30) / 10.0;
+    double cpu, memory;
+    shadow_available(property_machine, i, &cpu, &memory);
+    struct ac_allocation a;
+    int r = ledger_request(ledger, &request, at_s(step), &a);
+    if (r == -ENOSPC)
+        return;
+    assert_int_equal(r, 0);
+    assert_close(a.available_cpu_percent, cpu, 0.001);
+    assert_close(a.available_memory_mb, memory, 0.001);
+    if (a.status == AC_ALLOCATION_REFUSED)
+        return;
+    if (a.status == AC_ALLOCATION_GRANTED) {
+        assert_true(a.cpu_percent <= cpu * 0.8 + 0.001);
+        assert_true(a.memory_mb <= memory * 0.8 + 0.001);
+    }
+    shadows[i].granted = a.status == AC_ALLOCATION_GRANTED;
+    shadows[i].queued = a.status == AC_ALLOCATION_QUEUED;
+    shadows[i].cpu = a.cpu_percent;
+    shadows[i].memory = a.memory_mb;
+}
+
+static void property_step(
+    struct ledger *ledger, struct ledger_machine *machine, uint64_t *seed, uint64_t step)
+{
+    int i = (int)random_below(seed, AGENTS);
+    char id[16];
+    snprintf(id, sizeof(id), "p%d", i);
+    switch (random_below(seed, 8)) {
+    case 0:
+    case 1:
+    case 2:
+        property_request(ledger, i, seed, step);
+        break;
+    case 3:
+    case 4:
+        shadows[i].seen = true;
+        shadows[i].used_cpu = random_below(seed, 20000) / 1000.0;
+        shadows[i].used_memory = random_below(seed, 1500);
+        assert_int_equal(ledger_set_used(ledger, id, shadows[i].used_cpu,
+                             (uint64_t)shadows[i].used_memory * MIB),
+            0);
+        break;
+    case 5: {
+        bool there = shadows[i].granted || shadows[i].queued || shadows[i].seen;
+        assert_int_equal(ledger_release(ledger, id), there ? 0 : -ENOENT);
+        shadows[i] = (struct shadow){0};
+        break;
+    }
+    case 6:
+        ledger_pump(ledger, at_s(step), shadow_sink, NULL);
+        break;
+    case 7:
+        machine->used_cpu_percent = random_below(seed, 100);
+        machine->managed_cpu_percent = random_below(seed, 100);
+        machine->used_memory_bytes = random_below(seed, 8000) * MIB;
+        machine->managed_memory_bytes = random_below(seed, 8000) * MIB;
+        ledger_set_machine(ledger, machine);
+        break;
+    }
+}
+
+static void property_check(const struct ledger *ledger, const struct ledger_machine *machine)
+{
+    double cpu, memory, cpu_percent;
+    uint64_t bytes;
+    shadow_available(machine, -1, &cpu, &memory);
+    ledger_available(ledger, &cpu_percent, &bytes);
+    assert_close(cpu_percent, cpu, 0.001);
+    assert_close((double)bytes / MIB, memory, 0.001);
+    double granted_cpu = 0, granted_memory = 0;
+    size_t n = 0, expected = 0;
+    const struct ac_allocation *a;
+    for (size_t cursor = 0; (a = ledger_next(ledger, &cursor)); n++) {
+        granted_cpu += a->status == AC_ALLOCATION_GRANTED ? a->cpu_percent : 0;
+        granted_memory += a->status == AC_ALLOCATION_GRANTED ? a->memory_mb : 0;
+    }
+    for (int i = 0; i < AGENTS; i++)
+        expected += shadows[i].granted || shadows[i].queued;
+    assert_int_equal(n, expected);
+    assert_true(granted_cpu <= 100.001);
+    assert_true(granted_memory <= (double)machine->capacity_memory_bytes / MIB + 0.001);
+}
+
+static void random_operations_keep_the_books(void **state)
+{
+    (void)state;
+    const struct ledger_options options = {.max_reservations = 50,
+        .max_queue = 10,
+        .reservation_ttl_ns = 200 * NS_PER_SEC,
+        .headroom = 0.8};
+    struct ledger_machine machine = {.capacity_cores = 8, .capacity_memory_bytes = 16 * GIB};
+    struct ledger *ledger;
+    uint64_t seed = 20260101;
+    memset(shadows, 0, sizeof(shadows));
+    property_machine = &machine;
+    assert_int_equal(ledger_new(&options, &ledger), 0);
+    ledger_set_machine(ledger, &machine);
+    for (uint64_t step = 0; step < 100000; step++) {
+        property_step(ledger, &machine, &seed, step);
+        property_check(ledger, &machine);
+    }
+    for (int i = 0; i < AGENTS; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "p%d", i);
+        ledger_release(ledger, id);
+    }
+    memset(shadows, 0, sizeof(shadows));
+    property_check(ledger, &machine);
+    ledger_free(ledger);
+}
+
+static void failing_allocations(void **state)
+{
+    (void)state;
+    const struct ledger_options options = {
+        .max_reservations = 100, .max_queue = 4, .headroom = 0.8};
+    struct ledger *ledger;
+    for (unsigned n = 1;; n++) {
+        fault_arm(FAULT_ALLOC, n);
+        int r = ledger_new(&options, &ledger);
+        if (!fault_disarm()) {
+            assert_int_equal(r, 0);
+            ledger_free(ledger);
+            break;
+        }
+        assert_int_equal(r, -ENOMEM);
+    }
+    /* 12 agents: the thirteenth makes both maps grow. */
+    for (int operation = 0; operation < 3; operation++) {
+        bool hit = true;
+        for (unsigned n = 1; hit; n++) {
+            char id[16];
+            ledger = new_ledger();
+            for (int i = 0; i < 12; i++) {
+                snprintf(id, sizeof(id), "a%d", i);
+                ask(ledger, id, AC_POLICY_RECOMMEND, 1, 10, 0);
+            }
+            struct ac_allocation stored = *ledger_get(ledger, "a1"), a;
+            snprintf(stored.agent_id, sizeof(stored.agent_id), "s");
+            snprintf(stored.allocation_id, sizeof(stored.allocation_id), "alloc-old-1");
+            struct ledger_request request = request_of("s", AC_POLICY_RECOMMEND, 1, 10);
+            fault_arm(FAULT_ALLOC, n);
+            int r = operation == 0   ? ledger_request(ledger, &request, at_s(0), &a)
+                    : operation == 1 ? ledger_restore(ledger, &stored, at_s(0))
+                                     : ledger_set_used(ledger, "s", 1, 10 * MIB);
+            hit = fault_disarm();
+            assert_int_equal(r, hit ? -ENOMEM : 0);
+            assert_available(ledger, hit ? 78 : 77, hit ? 680 : 670);
+            assert_int_equal(ledger_release(ledger, "s"), hit ? -ENOENT : 0);
+            assert_available(ledger, 78, 680);
+            ledger_free(ledger);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recommend_gives_the_smaller_of_need_and_room),
+        cmocka_unit_test(own_maxima_cap),
+        cmocka_unit_test(unknown_cpu_counts_as_none_and_is_said),
+        cmocka_unit_test(before_the_first_sample_nothing_is_free),
+        cmocka_unit_test(use_counts_once),
+        cmocka_unit_test(hostile_use_does_not_break_sums),
+        cmocka_unit_test(a_second_request_replaces_the_first),
+        cmocka_unit_test(strict_refuses),
+        cmocka_unit_test(queue_waits_in_order),
+        cmocka_unit_test(leaving_the_queue_moves_others_up),
+        cmocka_unit_test(what_can_never_fit_does_not_block_the_queue),
+        cmocka_unit_test(reservations_run_out_unless_the_agent_appears),
+        cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(the_table_is_capped),
+        cmocka_unit_test(an_agent_named_like_an_allocation),
+        cmocka_unit_test(restored_reservations_count_again),
+        cmocka_unit_test(random_operations_keep_the_books),
+        cmocka_unit_test(failing_allocations),
+    };
+    return cmocka_run_group_tests_name("policy/ledger", tests, NULL, NULL);
+}
