@@ -144,8 +144,10 @@ static int check_run(const struct ac_run_usage *run, double ret_values[DIMENSION
         if (isinf(values[i]) || values[i] < 0)
             return -EINVAL;
     }
-    for (int i = 0; i < DIMENSION_COUNT; i++)
-        ret_values[i] = MIN(values[i], dimensions[i].maximum); /* NaN stays */
+    for (int i = 0; i < DIMENSION_COUNT; i++) {
+        bool above = values[i] > dimensions[i].maximum; /* false for NaN, which stays */
+        ret_values[i] = above ? dimensions[i].maximum : values[i];
+    }
     return 0;
 }
 
