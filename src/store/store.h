@@ -25,24 +25,31 @@ int store_open(
     const struct store_options *options, struct store **ret_store, struct ac_error *error);
 void store_close(struct store *store);
 
-/* Groups writes into one commit. Nesting is counted. */
+/* Groups writes into one commit. Nesting is counted; a rollback inside makes the outermost commit
+ * fail with -ECANCELED and undo all. */
 int store_begin(struct store *store, struct ac_error *error);
 int store_commit(struct store *store, struct ac_error *error);
 void store_rollback(struct store *store);
 
 int store_put_agent(struct store *store, const struct agent_spec *spec, int64_t added_ns,
     uint64_t boot_id, struct ac_error *error);
-int store_remove_agent(struct store *store, const char *id, struct ac_error *error);
+int store_remove_agent(struct store *store, const char *id, struct ac_error *error); /* 0: gone */
+
+/* Callbacks of all store_each_...: a non-zero return ends the walk and is returned. They may
+ * write, but not walk the same table. */
 typedef int (*store_agent_fn)(
     void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id);
 int store_each_agent(
     struct store *store, store_agent_fn each, void *userdata, struct ac_error *error);
 
-/* The newest state of an alert by its id; resolved ones stay for the configured time. */
+/* The newest state of an alert by its id; resolved ones stay until they are trimmed. Those with
+ * their last transition at @since_ns or later, the newest transition first. */
 int store_put_alert(struct store *store, const struct ac_alert *alert, struct ac_error *error);
 typedef int (*store_alert_fn)(void *userdata, const struct ac_alert *alert);
 int store_each_alert(struct store *store, bool live_only, int64_t since_ns, uint32_t limit,
-    store_alert_fn each, void *userdata, struct ac_error *error); /* newest first */
+    store_alert_fn each, void *userdata, struct ac_error *error);
+
+/* Drops resolved alerts whose last transition lies before. */
 int store_trim_alerts(struct store *store, int64_t before_ns, struct ac_error *error);
 
 int store_put_allocation(

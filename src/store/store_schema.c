@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The database's schema, as the steps that led to it. A step that was released is never changed:
+ * what comes later is a further step.
+ *
+ * Times are nanoseconds since 1970 unless a name says minutes. Enumerations are stored as the
+ * words of the public vocabulary, unknown numbers as NULL, 64-bit unsigned values as the same bits.
+ */
+#include "store/store_sqlite.h"
+
+#include "base/mem.h"
+
+/*
+ * history_minute is ordered by time first: a minute's rows are written, and later dropped, as one
+ * stretch. Values are integers of the scales in history.c; <field>_n is how many samples knew the
+ * field, NULL where all did.
+ */
+static const char version_1[] =
+    "CREATE TABLE agent ("
+    " id TEXT PRIMARY KEY, template TEXT NOT NULL, command TEXT NOT NULL,"
+    " philosophy TEXT NOT NULL, max_cpu_cores REAL, max_memory_mb REAL,"
+    " max_execution_time_seconds REAL, max_file_descriptors INTEGER NOT NULL,"
+    " owner_uid INTEGER NOT NULL, root_pid INTEGER NOT NULL, root_start_ticks INTEGER NOT NULL,"
+    " labels BLOB NOT NULL, added_ns INTEGER NOT NULL, boot_id INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "CREATE TABLE alert ("
+    " alert_id TEXT PRIMARY KEY, agent_id TEXT NOT NULL, rule TEXT NOT NULL,"
+    " resource TEXT NOT NULL, severity TEXT NOT NULL, state TEXT NOT NULL,"
+    " acknowledged INTEGER NOT NULL, message TEXT NOT NULL, threshold REAL, current_value REAL,"
+    " started_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "CREATE INDEX alert_by_update ON alert (updated_ns);"
+    "CREATE INDEX alert_live ON alert (updated_ns) WHERE state <> 'resolved';"
+    "CREATE TABLE allocation ("
+    " agent_id TEXT PRIMARY KEY, allocation_id TEXT NOT NULL, policy TEXT NOT NULL,"
+    " status TEXT NOT NULL, cpu_percent REAL, memory_mb REAL, execution_time_seconds REAL,"
+    " available_cpu_percent REAL, available_memory_percent REAL, available_memory_mb REAL,"
+    " confidence REAL, queue_position INTEGER NOT NULL, created_ns INTEGER NOT NULL,"
+    " expires_ns INTEGER NOT NULL, explanation TEXT NOT NULL"
+    ") WITHOUT ROWID;"
+    "CREATE TABLE blob (name TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE history_subject ("
+    " id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    " first_minute INTEGER NOT NULL, last_minute INTEGER NOT NULL);"
+    "CREATE INDEX history_subject_by_last ON history_subject (last_minute);"
+    "CREATE TABLE history_minute ("
+    " minute INTEGER NOT NULL, subject INTEGER NOT NULL, samples INTEGER NOT NULL,"
+    " cpu_percent_n, cpu_percent_mean, cpu_percent_min, cpu_percent_max,"
+    " cpu_cores_n, cpu_cores_mean, cpu_cores_min, cpu_cores_max,"
+    " memory_n, memory_mean, memory_min, memory_max,"
+    " memory_percent_n, memory_percent_mean, memory_percent_min, memory_percent_max,"
+    " disk_io_n, disk_io_mean, disk_io_min, disk_io_max,"
+    " network_io_n, network_io_mean, network_io_min, network_io_max,"
+    " file_descriptors_n, file_descriptors_mean, file_descriptors_min, file_descriptors_max,"
+    " PRIMARY KEY (minute, subject)) WITHOUT ROWID;";
+
+const char *const store_migrations[] = {version_1};
+const int store_schema_version = ARRAY_SIZE(store_migrations);

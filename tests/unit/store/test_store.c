@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "store/store.h"
+#include "temporary.h"
+
+#define cleanup_directory CLEANUP(temporary_done)
+
+static int try_open(const struct temporary *directory, struct store **ret, struct ac_error *error)
+{
+    const struct store_options options = {.directory = directory->path};
+    return store_open(&options, ret, error);
+}
+
+static struct store *open_good(const struct temporary *directory)
+{
+    struct store *store = NULL;
+    struct ac_error error = {0};
+    if (try_open(directory, &store, &error) != 0)
+        fail_msg("%s", error.message);
+    return store;
+}
+
+static void fails(const struct temporary *directory, int code, const char *part)
+{
+    struct store *store = NULL;
+    struct ac_error error = {0};
+    int r = try_open(directory, &store, &error);
+    if (r != code || error.code != code || !strstr(error.message, part) || store)
+        fail_msg("%d, not %d: %s", r, code, error.message);
+}
+
+static void path_in(const struct temporary *directory, const char *name, char path[128])
+{
+    snprintf(path, 128, "%s/%s", directory->path, name);
+}
+
+/* Runs SQL beside the store, as somebody with the sqlite3 tool would. */
+static void run_sql(const struct temporary *directory, const char *sql)
+{
+    char path[128];
+    sqlite3 *db;
+    path_in(directory, "agentcore.db", path);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* ---- Agents, alerts, allocations ---------------------------------------------------------- */
+
+static struct agent_spec make_agent(const char *id)
+{
+    struct agent_spec spec = {.philosophy = AC_MULTI_AGENT,
+        .owner_uid = 4294967295u,
+        .root_pid = 4194303,
+        .root_start_ticks = UINT64_MAX,
+        .limits = {1.5, 512.25, 3600, 1ull << 63}};
+    snprintf(spec.id, sizeof(spec.id), "%s", id);
+    snprintf(spec.agent_template, sizeof(spec.agent_template), "template \"x\"; '--");
+    snprintf(spec.command, sizeof(spec.command), "make -j\xc3\xa9");
+    assert_int_equal(agent_spec_set_label(&spec, "team", "core", NULL), 0);
+    assert_int_equal(agent_spec_set_label(&spec, "empty", "", NULL), 0);
+    return spec;
+}
+
+struct seen {
+    unsigned count;
+    unsigned stop_at; /* return 7 at that one */
+    struct agent_spec agent;
+    int64_t added_ns;
+    uint64_t boot_id;
+    struct ac_alert alerts[8];
+    struct ac_allocation allocation;
+};
+
+static int see_agent(
+    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id)
+{
+    struct seen *seen = userdata;
+    seen->agent = *spec;
+    seen->added_ns = added_ns;
+    seen->boot_id = boot_id;
+    return ++seen->count == seen->stop_at ? 7 : 0;
+}
+
+static int see_alert(void *userdata, const struct ac_alert *alert)
+{
+    struct seen *seen = userdata;
+    if (seen->count < ARRAY_SIZE(seen->alerts))
+        seen->alerts[seen->count] = *alert;
+    return ++seen->count == seen->stop_at ? 7 : 0;
+}
+
+static int see_allocation(void *userdata, const struct ac_allocation *allocation)
+{
+    struct seen *seen = userdata;
+    seen->allocation = *allocation;
+    return ++seen->count == seen->stop_at ? 7 : 0;
+}
+
+static void agents_survive(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    struct agent_spec spec = make_agent("a-1"), other = make_agent("b_2");
+    assert_int_equal(store_put_agent(store, &spec, 5, UINT64_MAX, NULL), 0);
+    assert_int_equal(store_put_agent(store, &other, 6, 1, NULL), 0);
+    assert_int_equal(store_remove_agent(store, "b_2", NULL), 0);
+    assert_int_equal(store_remove_agent(store, "never", NULL), 0);
+    spec.root_pid = 0;
+    assert_int_equal(store_put_agent(store, &spec, 7, UINT64_MAX - 1, NULL), 0);
+    store_close(store);
+    store = open_good(&directory);
+    struct seen seen = {0};
+    assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 0);
+    assert_int_equal(seen.count, 1);
+    assert_memory_equal(&seen.agent, &spec, sizeof(spec));
+    assert_true(seen.added_ns == 7 && seen.boot_id == UINT64_MAX - 1);
+    store_put_agent(store, &other, 9, 1, NULL);
+    seen = (struct seen){.stop_at = 1};
+    assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 7);
+    store_close(store);
+}
+
+static struct ac_alert make_alert(int n, enum ac_alert_state alert_state)
+{
+    struct ac_alert alert = {.resource = AC_DISK_IO,
+        .severity = AC_EMERGENCY,
+        .state = alert_state,
+        .threshold = NAN,
+        .current_value = 1e300,
+        .started_ns = n,
+        .updated_ns = 100 + n,
+        .ended_ns = alert_state == AC_ALERT_RESOLVED ? 100 + n : 0};
+    snprintf(alert.alert_id, sizeof(alert.alert_id), "alert-%d", n);
+    snprintf(alert.rule, sizeof(alert.rule), "cpu_threshold");
+    snprintf(alert.message, sizeof(alert.message), "disk at \xf0\x9f\x94\xa5 %d", n);
+    return alert;
+}
+
+static void alerts_survive(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    for (int n = 1; n <= 6; n++) {
+        struct ac_alert alert = make_alert(n, AC_ALERT_FIRING);
+        assert_int_equal(store_put_alert(store, &alert, NULL), 0);
+        alert = make_alert(n, n % 2 ? AC_ALERT_RESOLVED : AC_ALERT_FIRING);
+        alert.acknowledged = n == 4;
+        assert_int_equal(store_put_alert(store, &alert, NULL), 0);
+    }
+    store_close(store);
+    store = open_good(&directory);
+    struct seen seen = {0};
+    assert_int_equal(store_each_alert(store, false, 0, 100, see_alert, &seen, NULL), 0);
+    assert_int_equal(seen.count, 6);
+    struct ac_alert expected = make_alert(6, AC_ALERT_FIRING);
+    assert_true(isnan(seen.alerts[0].threshold));
+    seen.alerts[0].threshold = expected.threshold;
+    assert_memory_equal(&seen.alerts[0], &expected, sizeof(expected));
+    assert_true(seen.alerts[2].acknowledged && !seen.alerts[1].acknowledged);
+    seen = (struct seen){0};
+    assert_int_equal(store_each_alert(store, true, 104, 100, see_alert, &seen, NULL), 0);
+    assert_int_equal(seen.count, 2);
+    assert_string_equal(seen.alerts[1].alert_id, "alert-4");
+    seen = (struct seen){0};
+    assert_int_equal(store_each_alert(store, false, 0, 3, see_alert, &seen, NULL), 0);
+    assert_int_equal(seen.count, 3);
+    assert_int_equal(store_trim_alerts(store, 104, NULL), 0); /* 1 and 3; not 2, which lives */
+    seen = (struct seen){0};
+    assert_int_equal(store_each_alert(store, false, 0, 100, see_alert, &seen, NULL), 0);
+    assert_int_equal(seen.count, 4);
+    assert_string_equal(seen.alerts[3].alert_id, "alert-2");
+    store_close(store);
+}
+
+static void allocations_survive(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    struct ac_allocation allocation = {.policy = AC_POLICY_QUEUE,
+        .status = AC_ALLOCATION_QUEUED,
+        .allocation_id = "al-1",
+        .agent_id = "agent",
+        .cpu_percent = 12.5,
+        .memory_mb = 256,
+        .execution_time_seconds = 60,
+        .available_cpu_percent = 1,
+        .available_memory_percent = 2,
+        .available_memory_mb = 3,
+        .confidence = 0.25,
+        .queue_position = 4,
+        .created_ns = 5,
+        .expires_ns = 6,
+        .explanation = "because"};
+    assert_int_equal(store_put_allocation(store, &allocation, NULL), 0);
+    struct ac_allocation other = allocation;
+    snprintf(other.agent_id, sizeof(other.agent_id), "other");
+    assert_int_equal(store_put_allocation(store, &other, NULL), 0);
+    assert_int_equal(store_remove_allocation(store, "other", NULL), 0);
+    store_close(store);
+    store = open_good(&directory);
+    struct seen seen = {0};
+    assert_int_equal(store_each_allocation(store, see_allocation, &seen, NULL), 0);
+    assert_int_equal(seen.count, 1);
+    assert_memory_equal(&seen.allocation, &allocation, sizeof(allocation));
+    store_close(store);
+}
+
+static void bytes_survive(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    struct ac_error error = {0};
+    void *bytes = NULL;
+    size_t size = 99;
+    assert_int_equal(store_get_blob(store, "p", &bytes, &size, &error), -ENOENT);
+    assert_true(!bytes && size == 99);
+    assert_int_equal(store_put_blob(store, "p", "a\0b", 3, NULL), 0);
+    assert_int_equal(store_put_blob(store, "empty", NULL, 0, NULL), 0);
+    assert_int_equal(store_get_blob(store, "p", &bytes, &size, NULL), 0);
+    assert_int_equal(size, 3);
+    assert_memory_equal(bytes, "a\0b", 3);
+    mem_free(bytes);
+    assert_int_equal(store_get_blob(store, "empty", &bytes, &size, NULL), 0);
+    assert_int_equal(size, 0);
+    mem_free(bytes);
+    store_close(store);
+}
+
+static unsigned count_agents(struct store *store)
+{
+    struct seen seen = {0};
+    assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 0);
+    return seen.count;
+}
+
+static void commits_nest(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    struct agent_spec a = make_agent("a"), b = make_agent("b");
+    struct ac_error error = {0};
+    assert_int_equal(store_commit(store, &error), -EINVAL);
+    store_rollback(store);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(store_put_agent(store, &a, 1, 1, NULL), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    store_rollback(store);
+    assert_int_equal(count_agents(store), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    store_rollback(store); /* the inner part fails: so does the whole */
+    assert_int_equal(store_put_agent(store, &a, 1, 1, NULL), 0);
+    assert_int_equal(store_commit(store, &error), -ECANCELED);
+    assert_int_equal(count_agents(store), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(store_put_agent(store, &a, 1, 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &b, 1, 1, NULL), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    assert_int_equal(count_agents(store), 2);
+    store_close(store);
+}
+
+/* ---- Opening ------------------------------------------------------------------------------ */
+
+static mode_t mode_of(const struct temporary *directory, const char *name)
+{
+    char path[128];
+    struct stat status;
+    path_in(directory, name, path);
+    assert_int_equal(stat(path, &status), 0);
+    return status.st_mode & 07777;
+}
+
+static void files_are_private(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    char path[128];
+    path_in(&directory, "deep/state", path);
+    mode_t mask = umask(0);
+    struct store *store = NULL;
+    const struct store_options options = {.directory = path, .full_sync = true};
+    assert_int_equal(store_open(&options, &store, NULL), 0);
+    umask(mask);
+    assert_int_equal(mode_of(&directory, "deep"), 0700);
+    assert_int_equal(mode_of(&directory, "deep/state"), 0700);
+    assert_int_equal(mode_of(&directory, "deep/state/lock"), 0600);
+    assert_int_equal(mode_of(&directory, "deep/state/agentcore.db"), 0600);
+    assert_int_equal(mode_of(&directory, "deep/state/agentcore.db-wal"), 0600);
+    store_close(store);
+    chmod(path, 0777);
+    struct ac_error error = {0};
+    assert_int_equal(store_open(&options, &store, &error), -EPERM);
+    assert_non_null(strstr(error.message, "everybody may write to it"));
+}
+
+static void second_open_is_refused(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    char expected[64];
+    snprintf(expected, sizeof(expected), "in use by another agentcored (pid %d)", (int)getpid());
+    fails(&directory, -EBUSY, expected);
+    store_close(store);
+    store_close(open_good(&directory));
+}
+
+static void newer_schema_is_refused(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct agent_spec spec = make_agent("a");
+    struct store *store = open_good(&directory);
+    assert_int_equal(store_put_agent(store, &spec, 1, 1, NULL), 0);
+    store_close(store);
+    run_sql(&directory, "PRAGMA user_version = 1000");
+    fails(&directory, -EPROTONOSUPPORT, "has schema version 1000");
+    run_sql(&directory, "PRAGMA user_version = 1");
+    store = open_good(&directory);
+    assert_int_equal(count_agents(store), 1);
+    store_close(store);
+}
+
+static void another_programs_database_is_refused(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    run_sql(&directory, "CREATE TABLE t (x); PRAGMA application_id = 7");
+    fails(&directory, -EUCLEAN, "is a database of another program");
+    run_sql(&directory, "PRAGMA application_id = 0");
+    fails(&directory, -EUCLEAN, "is a database of another program");
+}
+
+static void fill(const struct temporary *directory, int agents)
+{
+    struct store *store = open_good(directory);
+    assert_int_equal(store_begin(store, NULL), 0);
+    for (int i = 0; i < agents; i++) {
+        char id[32];
+        snprintf(id, sizeof(id), "agent-%d", i);
+        struct agent_spec spec = make_agent(id);
+        assert_int_equal(store_put_agent(store, &spec, i, 1, NULL), 0);
+    }
+    assert_int_equal(store_commit(store, NULL), 0);
+    assert_int_equal(store_verify(store, NULL), 0);
+    store_close(store);
+}
+
+static void overwrite(const struct temporary *directory, long offset, int byte, size_t size)
+{
+    char path[128], *bytes cleanup_free = mem_alloc(size);
+    path_in(directory, "agentcore.db", path);
+    memset(bytes, byte, size);
+    int fd cleanup_close = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, bytes, size, offset), size);
+}
+
+static void damage_is_found(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct ac_error error = {0};
+    fill(&directory, 500);
+    overwrite(&directory, 20 * 4096, 0xff, 30 * 4096);
+    struct store *store = open_good(&directory);
+    assert_int_equal(store_verify(store, &error), -EUCLEAN);
+    assert_non_null(strstr(error.message, "move it aside to start anew"));
+    struct seen seen = {0};
+    assert_int_equal(store_each_agent(store, see_agent, &seen, &error), -EUCLEAN);
+    store_close(store);
+    overwrite(&directory, 0, 'x', 16);
+    fails(&directory, -EUCLEAN, "damaged");
+}
+
+static void rows_that_make_no_sense_are_damage(void **state)
+{
+    (void)state;
+    static const char *const changes[] = {"philosophy = 'sceptic'", "id = 'a b'", "id = ''",
+        "root_pid = -1", "root_pid = 5000000000", "labels = x'4141'", "labels = x'4100'",
+        "labels = zeroblob(513)", "owner_uid = -1", "command = printf('%.256c', 'x')"};
+    struct temporary directory cleanup_directory = temporary_make();
+    for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+        char sql[200];
+        struct ac_error error = {0};
+        struct seen seen = {0};
+        fill(&directory, 1);
+        snprintf(sql, sizeof(sql), "UPDATE agent SET %s", changes[i]);
+        run_sql(&directory, sql);
+        struct store *store = open_good(&directory);
+        if (store_each_agent(store, see_agent, &seen, &error) != -EUCLEAN || seen.count > 0)
+            fail_msg("%s: read", changes[i]);
+        store_close(store);
+        run_sql(&directory, "DELETE FROM agent");
+    }
+}
+
+static void read_only_directory_is_told(void **state)
+{
+    (void)state;
+    if (geteuid() == 0 && seteuid(12345) != 0)
+        skip();
+    struct temporary directory cleanup_directory = temporary_make();
+    assert_int_equal(chmod(directory.path, 0500), 0);
+    fails(&directory, -EACCES, "Permission denied");
+    assert_int_equal(chmod(directory.path, 0700), 0);
+    fill(&directory, 1);
+    char path[128];
+    path_in(&directory, "agentcore.db", path);
+    assert_int_equal(chmod(path, 0400), 0);
+    fails(&directory, -EACCES, "agentcore.db");
+    assert_int_equal(chmod(path, 0600), 0);
+    store_close(open_good(&directory));
+    if (getuid() == 0)
+        assert_int_equal(seteuid(0), 0);
+}
+
+/* ---- Trouble ------------------------------------------------------------------------------ */
+
+static void full_disk_loses_nothing_written_before(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct store *store = open_good(&directory);
+    struct ac_error error = {0};
+    struct rlimit saved, limit;
+    int written = 0, r = 0;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    limit = saved;
+    limit.rlim_cur = 300000;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    for (; r == 0 && written < 10000; written += r == 0) {
+        char id[32];
+        snprintf(id, sizeof(id), "agent-%d", written);
+        struct agent_spec spec = make_agent(id);
+        r = store_put_agent(store, &spec, written, 1, &error);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
+    assert_int_equal(r, -ENOSPC);
+    assert_non_null(strstr(error.message, "no space left"));
+    assert_true(written > 10);
+    assert_int_equal(count_agents(store), written);
+    struct agent_spec spec = make_agent("later"); /* with space it goes on by itself */
+    assert_int_equal(store_put_agent(store, &spec, 1, 1, &error), 0);
+    assert_int_equal(store_verify(store, NULL), 0);
+    store_close(store);
+    store = open_good(&directory);
+    assert_int_equal(count_agents(store), written + 1);
+    store_close(store);
+}
+
+static int work(const struct temporary *directory)
+{
+    struct store *store = NULL;
+    struct ac_error error = {0};
+    struct agent_spec spec = make_agent("a");
+    struct ac_alert alert = make_alert(1, AC_ALERT_FIRING);
+    struct seen seen = {0};
+    void *bytes cleanup_free = NULL;
+    size_t size;
+    int r = try_open(directory, &store, &error);
+    if (r == 0)
+        r = store_begin(store, &error);
+    if (r == 0) {
+        r = store_put_agent(store, &spec, 1, 1, &error);
+        if (r == 0)
+            r = store_put_alert(store, &alert, &error);
+        if (r == 0)
+            r = store_commit(store, &error);
+        else
+            store_rollback(store);
+    }
+    if (r == 0)
+        r = store_put_blob(store, "b", "bytes", 5, &error);
+    if (r == 0)
+        r = store_get_blob(store, "b", &bytes, &size, &error);
+    if (r == 0)
+        r = store_each_agent(store, see_agent, &seen, &error);
+    if (r == 0)
+        r = store_verify(store, &error);
+    store_close(store);
+    if (r != error.code)
+        fail_msg("%d but %d: %s", r, error.code, error.message);
+    return r;
+}
+
+static unsigned fail_each(enum fault_kind kind)
+{
+    unsigned failures = 0;
+    for (unsigned n = 1;; n++) {
+        struct temporary directory cleanup_directory = temporary_make();
+        fault_arm(kind, n);
+        int r = work(&directory);
+        bool hit = fault_disarm();
+        if (hit && kind == FAULT_ALLOC && r != -ENOMEM && r != 0)
+            fail_msg("allocation %u: %d", n, r);
+        failures += r < 0;
+        assert_true(hit || r == 0);
+        assert_int_equal(work(&directory), 0); /* nothing is left that hinders */
+        if (!hit)
+            return failures;
+    }
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    assert_true(fail_each(FAULT_ALLOC) > 100);
+}
+
+static void every_system_call_may_fail(void **state)
+{
+    (void)state;
+    assert_true(fail_each(FAULT_SYSCALL) >= 4);
+}
+
+/* Writes agents until it is killed; one byte per acknowledged write. */
+static void write_for_ever(const struct temporary *directory, int from, int acknowledge)
+{
+    struct store *store = NULL;
+    if (try_open(directory, &store, NULL) < 0)
+        _exit(1);
+    for (int i = from;; i++) {
+        char id[32], bytes[3000];
+        snprintf(id, sizeof(id), "agent-%d", i);
+        struct agent_spec spec = make_agent(id);
+        memset(bytes, i, sizeof(bytes));
+        if (i % 3 == 0 && store_begin(store, NULL) < 0)
+            _exit(2);
+        if (store_put_agent(store, &spec, i, 1, NULL) < 0 ||
+            store_put_blob(store, "b", bytes, sizeof(bytes), NULL) < 0)
+            _exit(3);
+        if (i % 3 == 0 && store_commit(store, NULL) < 0)
+            _exit(4);
+        if (write(acknowledge, "", 1) != 1)
+            _exit(5);
+    }
+}
+
+static int drain(int fd)
+{
+    char bytes[4096];
+    int total = 0;
+    for (ssize_t n; (n = read(fd, bytes, sizeof(bytes))) > 0;)
+        total += (int)n;
+    return total;
+}
+
+static void killed_at_any_moment_keeps_what_was_acknowledged(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    unsigned seed = 12345;
+    int acknowledged = 0;
+    for (int round = 0; round < 30; round++) {
+        int pipes[2], status;
+        assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+        pid_t child = fork();
+        if (child == 0)
+            write_for_ever(&directory, acknowledged, pipes[1]);
+        close(pipes[1]);
+        char first;
+        assert_int_equal(read(pipes[0], &first, 1), 1);
+        usleep((useconds_t)(rand_r(&seed) % 8000));
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        acknowledged += 1 + drain(pipes[0]);
+        close(pipes[0]);
+        struct store *store = open_good(&directory);
+        unsigned kept = count_agents(store);
+        /* One more may have been committed and not yet told. */
+        assert_in_range(kept, acknowledged, acknowledged + 1);
+        assert_int_equal(store_verify(store, NULL), 0);
+        store_close(store);
+        acknowledged = (int)kept;
+    }
+    assert_true(acknowledged > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agents_survive),
+        cmocka_unit_test(alerts_survive),
+        cmocka_unit_test(allocations_survive),
+        cmocka_unit_test(bytes_survive),
+        cmocka_unit_test(commits_nest),
+        cmocka_unit_test(files_are_private),
+        cmocka_unit_test(second_open_is_refused),
+        cmocka_unit_test(newer_schema_is_refused),
+        cmocka_unit_test(another_programs_database_is_refused),
+        cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(rows_that_make_no_sense_are_damage),
+        cmocka_unit_test(read_only_directory_is_told),
+        cmocka_unit_test(full_disk_loses_nothing_written_before),
+        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_system_call_may_fail),
+        cmocka_unit_test(killed_at_any_moment_keeps_what_was_acknowledged),
+    };
+    temporary_inject_sqlite();
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
