@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apps/cli/history_view.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define SPARK_WIDTH 60
+
+static const char *two_digits(char out[TEXT_SHORT], double value)
+{
+    if (!isfinite(value))
+        return text_count(out, value);
+    snprintf(out, TEXT_SHORT, "%.2f", value);
+    return out;
+}
+
+const struct history_metric history_metrics[] = {
+    {"cpu", "cpu_percent", "cpu_percent", "CPU%", text_percent},
+    {"memory", "memory_mb", "memory_mb", "MEM", text_size},
+    {"disk", "disk_io", "disk_io_mbps", "DISK", text_size},
+    {"network", "network_io", "network_io_mbps", "NET", text_size},
+    {"files", "file_descriptors", "file_descriptors", "FDS", text_count},
+    {"cores", "cpu_cores", "cpu_cores", "CORES", two_digits},
+    {"memory_percent", NULL, "memory_percent", "MEM%", text_percent},
+};
+const size_t n_history_metrics = ARRAY_SIZE(history_metrics);
+
+static double value_of(const json_t *point, const char *which, const struct history_metric *metric)
+{
+    return field_number(field_get(point, which), metric->field);
+}
+
+/* ---- Sparklines */
+
+struct summary {
+    double least, most, sum, last;
+    size_t n;
+    double bins[SPARK_WIDTH]; /* sums; .counts says of how many */
+    unsigned counts[SPARK_WIDTH];
+};
+
+static void summary_add(
+    struct summary *summary, const json_t *point, const struct history_metric *metric, double part)
+{
+    double mean = value_of(point, "mean", metric), least = value_of(point, "min", metric);
+    double most = value_of(point, "max", metric);
+    if (!isfinite(mean))
+        return;
+    summary->least = fmin(summary->least, isfinite(least) ? least : mean);
+    summary->most = fmax(summary->most, isfinite(most) ? most : mean);
+    summary->sum += mean;
+    summary->last = mean;
+    summary->n++;
+    if (part >= 0 && part <= 1) {
+        size_t bin = MIN((size_t)(part * SPARK_WIDTH), (size_t)SPARK_WIDTH - 1);
+        summary->bins[bin] += mean;
+        summary->counts[bin]++;
+    }
+}
+
+static void summarise(
+    struct summary *summary, const json_t *answer, const struct history_metric *metric)
+{
+    const json_t *points = field_get(answer, "points");
+    int64_t from = field_time(answer, "since"), to = field_time(answer, "until");
+    double span = to > from ? (double)(to - from) : 1;
+    *summary = (struct summary){.least = INFINITY, .most = -INFINITY, .last = NAN};
+    for (size_t i = 0; i < json_array_size(points); i++) {
+        const json_t *point = json_array_get(points, i);
+        double part = (double)(field_time(point, "time") - from) / span;
+        summary_add(summary, point, metric, part);
+    }
+}
+
+static void spark_line(const struct summary *summary, struct buf *out)
+{
+    double highest = 0;
+    for (size_t i = 0; i < SPARK_WIDTH; i++) {
+        if (summary->counts[i] > 0)
+            highest = fmax(highest, summary->bins[i] / summary->counts[i]);
+    }
+    for (size_t i = 0; i < SPARK_WIDTH; i++) {
+        bool known = summary->counts[i] > 0;
+        buf_append_str(
+            out, text_spark(known ? summary->bins[i] / summary->counts[i] : NAN, highest));
+    }
+}
+
+static const struct table_column spark_columns[] = {
+    {"METRIC", false, 0, 0},
+    {"MIN", true, 0, 2},
+    {"MEAN", true, 0, 1},
+    {"MAX", true, 0, 0},
+    {"LAST", true, 0, 3},
+    {"", false, 10, 0},
+};
+
+int history_print_sparks(const struct cli *cli, const struct history_view *view)
+{
+    struct table *table CLEANUP(table_freep) = NULL;
+    if (table_new(spark_columns, ARRAY_SIZE(spark_columns), &table) < 0)
+        return cli_fail(cli, EXIT_FAILED, "out of memory");
+    for (size_t i = 0; i < view->n_metrics; i++) {
+        const struct history_metric *metric = view->metrics[i];
+        struct buf line CLEANUP(buf_done) = {0};
+        struct summary summary;
+        char text[TEXT_SHORT];
+        summarise(&summary, view->answer, metric);
+        spark_line(&summary, &line);
+        table_row(table);
+        table_cell(table, metric->title, STYLE_BOLD);
+        table_cell(table, metric->text(text, summary.least), STYLE_NONE);
+        table_cell(table, metric->text(text, summary.n > 0 ? summary.sum / (double)summary.n : NAN),
+            STYLE_NONE);
+        table_cell(table, metric->text(text, summary.most), STYLE_NONE);
+        table_cell(table, metric->text(text, summary.last), STYLE_NONE);
+        table_cell(table, line.data, STYLE_GOOD);
+    }
+    return cli_print_table(cli, table);
+}
+
+/* ---- Table and CSV */
+
+static void add_row(
+    struct table *table, const struct history_view *view, const json_t *point, int64_t now)
+{
+    char text[TEXT_SHORT];
+    table_row(table);
+    table_cell(table, text_time_short(text, field_time(point, "time"), now), STYLE_NONE);
+    for (size_t i = 0; i < view->n_metrics; i++) {
+        const struct history_metric *metric = view->metrics[i];
+        table_cell(table, metric->text(text, value_of(point, "mean", metric)), STYLE_NONE);
+        table_cell(table, metric->text(text, value_of(point, "max", metric)), STYLE_DIM);
+    }
+}
+
+int history_print_table(const struct cli *cli, const struct history_view *view)
+{
+    struct table_column columns[1 + 2 * HISTORY_METRICS_MAX] = {{"TIME", false, 0, 0}};
+    struct table *table CLEANUP(table_freep) = NULL;
+    const json_t *points = field_get(view->answer, "points");
+    unsigned n = 1;
+    for (size_t i = 0; i < view->n_metrics; i++) {
+        columns[n++] = (struct table_column){view->metrics[i]->title, true, 0, 0};
+        columns[n++] = (struct table_column){"MAX", true, 0, (unsigned)i + 1};
+    }
+    if (table_new(columns, n, &table) < 0)
+        return cli_fail(cli, EXIT_FAILED, "out of memory");
+    for (size_t i = 0; i < json_array_size(points); i++)
+        add_row(table, view, json_array_get(points, i), clock_wall_ns());
+    return cli_print_table(cli, table);
+}
+
+static void print_number(double value)
+{
+    if (isfinite(value))
+        printf(",%.10g", value);
+    else
+        putchar(',');
+}
+
+void history_print_csv(const struct history_view *view)
+{
+    static const char *const parts[] = {"mean", "min", "max"};
+    const json_t *points = field_get(view->answer, "points");
+    fputs("time,samples", stdout);
+    for (size_t i = 0; i < view->n_metrics * ARRAY_SIZE(parts); i++)
+        printf(",%s_%s", view->metrics[i / ARRAY_SIZE(parts)]->field, parts[i % ARRAY_SIZE(parts)]);
+    putchar('\n');
+    for (size_t i = 0; i < json_array_size(points); i++) {
+        const json_t *point = json_array_get(points, i);
+        char time[TEXT_SHORT];
+        fputs(text_rfc3339(time, field_time(point, "time")), stdout);
+        print_number(field_number(point, "samples"));
+        for (size_t j = 0; j < view->n_metrics * ARRAY_SIZE(parts); j++)
+            print_number(value_of(
+                point, parts[j % ARRAY_SIZE(parts)], view->metrics[j / ARRAY_SIZE(parts)]));
+        putchar('\n');
+    }
+}
