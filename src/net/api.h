@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The schemas of docs/http-api.md, and the C structs that requests are decoded into. */
+#ifndef AC_NET_API_H
+#define AC_NET_API_H
+
+#include "model/agent.h"
+#include "net/schema.h"
+
+/* ---- Bodies */
+
+struct limits_body {
+    uint32_t given;
+    double max_cpu_cores;
+    double max_memory_mb;
+    double max_execution_time_seconds;
+    uint64_t max_file_descriptors;
+};
+
+struct agent_body {
+    uint32_t given;
+    unsigned philosophy; /* enum ac_philosophy */
+    uint64_t pid;
+    char agent_template[AGENT_TEMPLATE_MAX + 1];
+    char command[AGENT_COMMAND_MAX + 1];
+    struct limits_body limits;
+    const json_t *labels; /* NULL = none */
+};
+
+struct stop_body {
+    uint32_t given;
+    unsigned signal; /* index into stop_signals */
+    double grace_seconds;
+};
+enum stop_field { STOP_SIGNAL, STOP_GRACE };
+extern const int stop_signals[];
+
+/* Bits 0-6 of .given are those of enum ac_usage_field. */
+struct usage_body {
+    uint32_t given;
+    double cpu_percent;
+    double cpu_cores;
+    double memory_mb;
+    double memory_percent;
+    double disk_io_mbps;
+    double network_io_mbps;
+    uint64_t file_descriptors;
+    int64_t timestamp_ns;
+};
+
+struct allocation_body {
+    uint32_t given;
+    char agent_id[AC_AGENT_ID_MAX + 1];
+    unsigned philosophy;
+    char agent_template[AGENT_TEMPLATE_MAX + 1];
+    struct limits_body limits;
+    unsigned policy; /* enum ac_allocation_policy */
+};
+enum allocation_field {
+    ALLOCATION_AGENT_ID,
+    ALLOCATION_PHILOSOPHY,
+    ALLOCATION_TEMPLATE,
+    ALLOCATION_LIMITS,
+    ALLOCATION_POLICY
+};
+
+struct pool_body {
+    uint32_t given;
+    uint64_t scale;
+};
+
+/* ---- Queries */
+
+struct history_query {
+    uint32_t given;
+    int64_t since_ns;
+    int64_t until_ns;
+    uint64_t step_ns;
+    uint64_t limit;
+};
+enum history_field { HISTORY_SINCE, HISTORY_UNTIL, HISTORY_STEP, HISTORY_LIMIT };
+
+struct agents_query {
+    uint32_t given;
+    unsigned state;      /* enum agent_state */
+    unsigned philosophy; /* enum ac_philosophy */
+    struct query_values labels;
+};
+enum agents_field { AGENTS_STATE, AGENTS_PHILOSOPHY, AGENTS_LABEL };
+
+enum alerts_state { ALERTS_ACTIVE, ALERTS_LIVE, ALERTS_ALL };
+struct alerts_query {
+    uint32_t given;
+    unsigned severity; /* enum ac_severity */
+    char agent[AC_AGENT_ID_MAX + 1];
+    unsigned state; /* enum alerts_state */
+    uint64_t limit;
+};
+enum alerts_field { ALERTS_SEVERITY, ALERTS_AGENT, ALERTS_STATE, ALERTS_LIMIT };
+
+struct prediction_query {
+    uint32_t given;
+    char agent_template[AGENT_TEMPLATE_MAX + 1];
+};
+
+struct events_query {
+    uint32_t given;
+    struct query_values kinds;
+    char agent[AC_AGENT_ID_MAX + 1];
+};
+enum events_field { EVENTS_KIND, EVENTS_AGENT };
+
+extern const struct schema schema_agent_body, schema_stop_body, schema_usage_body,
+    schema_allocation_body, schema_pool_body;
+extern const struct schema schema_history_query, schema_agents_query, schema_alerts_query,
+    schema_prediction_query, schema_events_query;
+
+/* ---- Answers */
+
+extern const struct schema schema_usage, schema_limits, schema_agent, schema_agent_detail,
+    schema_agents, schema_alert, schema_alerts, schema_allocation, schema_allocations,
+    schema_prediction, schema_pool, schema_pools, schema_event, schema_system, schema_history,
+    schema_stopped, schema_health, schema_problem;
+
+/* The words of the vocabulary, in the order of their enums; NULL-terminated. */
+extern const char *const words_philosophy[],
+    *const words_severity[],
+        *const words_resource[],
+            *const words_alert_state[],
+                *const words_agent_state[],
+                    *const words_policy[], *const words_status[], *const words_basis[],
+                                                                      *const words_kind[],
+                                                                          *const words_direction[],
+                                                                              *const words_source[];
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/agents: registering, looking, reporting, stopping, forgetting. */
+#include "net/route.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "net/json_encode.h"
+#include "os/procfs.h"
+
+#define MEMBERS_MAX 4096
+
+/* ---- Alerts per agent */
+
+static bool is_active(const struct ac_alert *alert)
+{
+    return alert->state == AC_ALERT_FIRING && !alert->acknowledged;
+}
+
+static uint64_t count_alerts(struct core *core, const char *id)
+{
+    uint64_t count = 0;
+    size_t cursor = 0;
+    const struct ac_alert *alert;
+    while ((alert = rules_next(core_rules(core), &cursor))) {
+        if (is_active(alert) && strcmp(alert->agent_id, id) == 0)
+            count++;
+    }
+    return count;
+}
+
+/* Counts by slot, in one pass over the alerts. */
+static uint32_t *count_all_alerts(struct core *core)
+{
+    const struct registry *registry = core_registry(core);
+    agent_slot cursor = 0, last = 0;
+    const struct agent *agent;
+    const struct ac_alert *alert;
+    size_t at = 0;
+    while ((agent = registry_next(registry, &cursor)))
+        last = agent->slot;
+    uint32_t *counts = mem_alloc_array((size_t)last + 1, sizeof(*counts));
+    while (counts && (alert = rules_next(core_rules(core), &at))) {
+        agent =
+            is_active(alert) && alert->agent_id[0] ? registry_get(registry, alert->agent_id) : NULL;
+        if (agent && agent->slot <= last)
+            counts[agent->slot]++;
+    }
+    return counts;
+}
+
+static void answer_agent(struct net_call *call, const struct agent *agent)
+{
+    encode_agent(&call->out, agent, count_alerts(call->context->core, agent->spec.id), NULL);
+}
+
+/* ---- Looking */
+
+static bool has_label(const struct agent_spec *spec, const char *wanted)
+{
+    size_t cursor = 0, length = strcspn(wanted, "=");
+    const char *key, *value;
+    while ((key = agent_spec_next_label(spec, &cursor, &value))) {
+        if (strlen(key) == length && memcmp(key, wanted, length) == 0)
+            return wanted[length] == 0 || strcmp(value, wanted + length + 1) == 0;
+    }
+    return false;
+}
+
+static bool agent_wanted(const struct net_call *call, const struct agent *agent)
+{
+    const struct agents_query *query = &call->query.agents;
+    if (!call_owns(call, agent))
+        return false;
+    if (schema_given(query, AGENTS_STATE) && (unsigned)agent->state != query->state)
+        return false;
+    if (schema_given(query, AGENTS_PHILOSOPHY) &&
+        (unsigned)agent->spec.philosophy != query->philosophy)
+        return false;
+    for (size_t i = 0; i < query->labels.count; i++) {
+        if (!has_label(&agent->spec, query->labels.values[i]))
+            return false;
+    }
+    return true;
+}
+
+int route_agents_list(struct net_call *call)
+{
+    struct core *core = call->context->core;
+    uint32_t *counts cleanup_free = count_all_alerts(core);
+    agent_slot cursor = 0;
+    const struct agent *agent;
+    if (!counts)
+        return -ENOMEM;
+    json_object_begin(&call->out);
+    json_key(&call->out, "agents");
+    json_array_begin(&call->out);
+    while ((agent = registry_next(core_registry(core), &cursor))) {
+        if (agent_wanted(call, agent))
+            encode_agent(&call->out, agent, counts[agent->slot], NULL);
+    }
+    json_array_end(&call->out);
+    json_object_end(&call->out);
+    return 0;
+}
+
+int route_agent_get(struct net_call *call)
+{
+    struct core *core = call->context->core;
+    const struct agent *agent = call_agent(call);
+    if (!agent)
+        return 0;
+    size_t capacity = MIN((size_t)agent->processes + 64, (size_t)MEMBERS_MAX);
+    struct proc_record *procs cleanup_free = mem_alloc_array(capacity, sizeof(*procs));
+    if (!procs)
+        return -ENOMEM;
+    size_t count = registry_members(core_registry(core), agent->slot, procs, capacity);
+    struct encode_members members = {.procs = procs, .count = MIN(count, capacity)};
+    encode_agent(&call->out, agent, count_alerts(core, agent->spec.id), &members);
+    return 0;
+}
+
+int route_usage_get(struct net_call *call)
+{
+    const struct agent *agent = call_agent(call);
+    if (agent)
+        encode_usage(&call->out, &agent->usage);
+    return 0;
+}
+
+/* ---- Registering */
+
+static void take_limits(const struct limits_body *body, struct agent_limits *ret_limits)
+{
+    *ret_limits = (struct agent_limits){.max_cpu_cores = body->max_cpu_cores,
+        .max_memory_mb = body->max_memory_mb,
+        .max_execution_time_seconds = body->max_execution_time_seconds,
+        .max_file_descriptors = body->max_file_descriptors};
+}
+
+/* The process must exist, be this user's, and not be one of ours. The start time is read before
+ * and after the owner, so that both are of one process. */
+static bool take_pid(struct net_call *call, struct agent_spec *spec)
+{
+    const struct agent_body *body = &call->body.agent;
+    int proc_fd = call->context->proc_fd;
+    int32_t pid = (int32_t)body->pid;
+    uint64_t before, after;
+    uint32_t owner;
+    if (pid == 0)
+        return true;
+    if (pid == 1 || pid == getpid()) {
+        call_problem(call, 400, "pid", "pid: %d is not an agent's process", pid);
+        return false;
+    }
+    if (proc_fd < 0 || procfs_start_ticks(proc_fd, pid, &before) < 0 ||
+        procfs_owner(proc_fd, pid, &owner) < 0 || procfs_start_ticks(proc_fd, pid, &after) < 0 ||
+        before != after) {
+        call_problem(call, 400, "pid", "pid: there is no process %d", pid);
+        return false;
+    }
+    if (!call->request->peer.privileged && owner != call->request->peer.uid) {
+        call_problem(call, 403, "pid", "pid: process %d belongs to another user", pid);
+        return false;
+    }
+    spec->root_pid = pid;
+    spec->root_start_ticks = before;
+    spec->owner_uid = call->request->peer.uid == UINT32_MAX ? owner : call->request->peer.uid;
+    return true;
+}
+
+static bool take_labels(struct net_call *call, struct agent_spec *spec)
+{
+    const char *key;
+    json_t *value;
+    struct ac_error error = {0};
+    if (!call->body.agent.labels)
+        return true;
+    json_object_foreach((json_t *)call->body.agent.labels, key, value)
+    {
+        int r = agent_spec_set_label(spec, key, json_string_value(value), &error);
+        if (r < 0) {
+            call_problem(
+                call, 400, "labels", "labels: %s", error.message[0] ? error.message : strerror(-r));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Over TCP nobody has a uid: such agents are the daemon's own. */
+static uint32_t peer_owner(const struct net_call *call)
+{
+    return call->request->peer.uid == UINT32_MAX ? geteuid() : call->request->peer.uid;
+}
+
+static bool take_spec(struct net_call *call, struct agent_spec *ret_spec)
+{
+    const struct agent_body *body = &call->body.agent;
+    *ret_spec = (struct agent_spec){
+        .philosophy = (enum ac_philosophy)body->philosophy, .owner_uid = peer_owner(call)};
+    if (!call_agent_id(call, call->param, "id"))
+        return false;
+    snprintf(ret_spec->id, sizeof(ret_spec->id), "%.*s", AC_AGENT_ID_MAX, call->param);
+    snprintf(
+        ret_spec->agent_template, sizeof(ret_spec->agent_template), "%s", body->agent_template);
+    snprintf(ret_spec->command, sizeof(ret_spec->command), "%s", body->command);
+    take_limits(&body->limits, &ret_spec->limits);
+    return take_pid(call, ret_spec) && take_labels(call, ret_spec);
+}
+
+/* A name is taken by whoever has it, also after the agent exited. */
+static bool may_take_name(struct net_call *call)
+{
+    const struct agent *old = registry_get(core_registry(call->context->core), call->param);
+    if (!old || call_owns(call, old))
+        return true;
+    call_problem(call, 403, "id", "agent %s belongs to another user", call->param);
+    return false;
+}
+
+/* Hands the new agent to the daemon; what it cannot take over is not added. */
+static const struct agent *announce(struct net_call *call, const struct agent *agent)
+{
+    const struct net_hooks *hooks = &call->context->hooks;
+    struct ac_error error = {0};
+    int r = hooks->agent_added ? hooks->agent_added(hooks->userdata, agent, &error) : 0;
+    if (r < 0) {
+        (void)core_agent_remove(call->context->core, call->param, call->request->now);
+        (void)call_changed(call);
+        call_error(call, r, &error);
+        return NULL;
+    }
+    if (!call_changed(call))
+        return NULL;
+    return registry_get(core_registry(call->context->core), call->param);
+}
+
+int route_agent_put(struct net_call *call)
+{
+    struct agent_spec spec;
+    struct ac_error error = {0};
+    const struct agent *agent;
+    if (!take_spec(call, &spec) || !may_take_name(call))
+        return 0;
+    int r = spec.root_pid > 0
+                ? core_agent_attach(call->context->core, &spec, call->request->now, &agent, &error)
+                : core_agent_add(call->context->core, &spec, call->request->now, &agent, &error);
+    if (r < 0)
+        return call_error(call, r, &error);
+    agent = announce(call, agent);
+    if (!agent)
+        return 0;
+    call->reply->status = 201;
+    answer_agent(call, agent);
+    return 0;
+}
+
+/* ---- Reporting */
+
+/* Of a pair that says one thing in two units, the missing one follows from the capacity. */
+static void fill_pair(struct ac_usage *usage, uint32_t percent_bit, double *percent,
+    uint32_t amount_bit, double *amount, double capacity)
+{
+    uint32_t known = usage->known & (percent_bit | amount_bit);
+    if (capacity <= 0)
+        return;
+    if (known == amount_bit)
+        *percent = fmin(*amount / capacity * 100, 100);
+    else if (known == percent_bit)
+        *amount = *percent * capacity / 100;
+    else
+        return;
+    usage->known |= percent_bit | amount_bit;
+}
+
+static void take_usage(const struct net_call *call, struct ac_usage *ret_usage)
+{
+    const struct usage_body *body = &call->body.usage;
+    struct ac_system_metrics system;
+    core_system(call->context->core, &system);
+    *ret_usage = (struct ac_usage){.cpu_percent = fmin(body->cpu_percent, 100),
+        .cpu_cores = body->cpu_cores,
+        .memory_mb = body->memory_mb,
+        .memory_percent = fmin(body->memory_percent, 100),
+        .disk_io_mbps = body->disk_io_mbps,
+        .network_io_mbps = body->network_io_mbps,
+        .file_descriptors = body->file_descriptors,
+        .timestamp_ns = body->timestamp_ns,
+        .known = body->given & AC_KNOWN_ALL};
+    fill_pair(ret_usage, AC_KNOWN_CPU_PERCENT, &ret_usage->cpu_percent, AC_KNOWN_CPU_CORES,
+        &ret_usage->cpu_cores, system.capacity_cores);
+    fill_pair(ret_usage, AC_KNOWN_MEMORY_PERCENT, &ret_usage->memory_percent, AC_KNOWN_MEMORY_MB,
+        &ret_usage->memory_mb, system.capacity_memory_mb);
+}
+
+int route_usage_put(struct net_call *call)
+{
+    struct core *core = call->context->core;
+    struct ac_error error = {0};
+    struct ac_usage usage;
+    const struct agent *agent;
+    if (!call_agent_id(call, call->param, "id") || !may_take_name(call))
+        return 0;
+    take_usage(call, &usage);
+    agent = registry_get(core_registry(core), call->param);
+    if (!agent) {
+        struct agent_spec spec = {.owner_uid = peer_owner(call)};
+        snprintf(spec.id, sizeof(spec.id), "%.*s", AC_AGENT_ID_MAX, call->param);
+        int r = core_agent_add(core, &spec, call->request->now, &agent, &error);
+        if (r < 0)
+            return call_error(call, r, &error);
+        if (!announce(call, agent))
+            return 0;
+    }
+    int r = core_report(core, call->param, &usage, call->request->now, false, &error);
+    if (r < 0)
+        return call_error(call, r, &error);
+    if (!call_changed(call))
+        return 0;
+    agent = registry_get(core_registry(core), call->param);
+    if (!agent)
+        return -ENOENT;
+    answer_agent(call, agent);
+    return 0;
+}
+
+/* ---- Ending */
+
+int route_agent_delete(struct net_call *call)
+{
+    const struct net_hooks *hooks = &call->context->hooks;
+    const struct agent *agent = call_agent(call);
+    if (!agent)
+        return 0;
+    if (hooks->agent_removing)
+        hooks->agent_removing(hooks->userdata, agent);
+    int r = core_agent_remove(call->context->core, call->param, call->request->now);
+    if (r < 0)
+        return r;
+    if (call_changed(call))
+        call->reply->status = 204;
+    return 0;
+}
+
+int route_agent_stop(struct net_call *call)
+{
+    const struct net_hooks *hooks = &call->context->hooks;
+    const struct stop_body *body = &call->body.stop;
+    const struct agent *agent = call_agent(call);
+    struct ac_error error = {0};
+    uint32_t signalled = 0;
+    double grace = schema_given(body, STOP_GRACE) ? body->grace_seconds : 10;
+    if (!agent)
+        return 0;
+    if (agent->processes == 0 && agent->spec.root_pid == 0)
+        return call_problem(call, 409, NULL,
+            "agent %s only reports its usage: there is no process to stop", agent->spec.id);
+    if (agent->state == AGENT_EXITED)
+        return call_problem(call, 409, NULL, "agent %s has ended already", agent->spec.id);
+    if (!hooks->agent_stop)
+        return -EOPNOTSUPP;
+    int r = hooks->agent_stop(hooks->userdata, agent, stop_signals[body->signal],
+        (uint64_t)(grace * 1e9), &signalled, &error);
+    if (r < 0)
+        return call_error(call, r, &error);
+    if (!call_changed(call))
+        return 0;
+    call->reply->status = 202;
+    json_object_begin(&call->out);
+    json_field_uint(&call->out, "signalled", signalled);
+    json_object_end(&call->out);
+    return 0;
+}

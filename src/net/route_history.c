@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/system/history and /v1/agents/{id}/history: from memory where that holds the whole span,
+ * else from the minutes on disk. */
+#include "net/route.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "net/fold.h"
+#include "net/json_encode.h"
+
+#define LIMIT_DEFAULT 10000
+#define MINUTE_NS     (60 * NS_PER_SEC)
+
+struct span {
+    const char *subject; /* "" = the machine */
+    int64_t known_from;  /* when the subject was added; 0 = unknown */
+    int64_t since, until;
+    uint64_t step;
+    uint64_t limit;
+};
+
+static bool take_span(struct net_call *call, const struct agent *agent, struct span *ret_span)
+{
+    const struct history_query *query = &call->query.history;
+    int64_t now = call->request->now.wall_ns;
+    *ret_span = (struct span){.subject = agent ? agent->spec.id : "",
+        .known_from = agent ? agent->added.wall_ns : 0,
+        .since =
+            schema_given(query, HISTORY_SINCE) ? query->since_ns : now - 3600 * (int64_t)NS_PER_SEC,
+        .until = schema_given(query, HISTORY_UNTIL) ? query->until_ns : now,
+        .step = query->step_ns,
+        .limit = schema_given(query, HISTORY_LIMIT) ? query->limit : LIMIT_DEFAULT};
+    if (ret_span->since < ret_span->until)
+        return true;
+    call_problem(call, 400, "since", "since: is not before until");
+    return false;
+}
+
+/* The smallest step of whole seconds with which the span has at most .limit points. */
+static uint64_t fitting_step(const struct span *span, uint64_t at_least)
+{
+    uint64_t length = (uint64_t)(span->until - span->since);
+    uint64_t parts = span->limit > 1 ? span->limit - 1 : 1; /* the first and last may be cut */
+    uint64_t step = (length / parts / NS_PER_SEC + 1) * NS_PER_SEC;
+    return MAX(at_least, step);
+}
+
+static int write_point(void *userdata, const struct history_point *point)
+{
+    struct net_call *call = userdata;
+    struct json_writer *w = &call->out;
+    json_object_begin(w);
+    json_field_time(w, "time", point->from_ns);
+    json_field_uint(w, "samples", point->samples);
+    json_key(w, "mean");
+    encode_usage(w, &point->mean);
+    json_key(w, "min");
+    encode_usage(w, &point->min);
+    json_key(w, "max");
+    encode_usage(w, &point->max);
+    json_object_end(w);
+    return w->out->failed ? -ENOMEM : 0;
+}
+
+static void write_head(struct net_call *call, const struct span *span, const char *source)
+{
+    struct json_writer *w = &call->out;
+    json_object_begin(w);
+    json_field_text(w, "subject", span->subject[0] ? span->subject : NULL);
+    json_field_time(w, "since", span->since);
+    json_field_time(w, "until", span->until);
+    json_field_double(w, "step_seconds", (double)span->step / NS_PER_SEC);
+    json_field_text(w, "source", source);
+    json_key(w, "points");
+    json_array_begin(w);
+}
+
+static void write_tail(struct net_call *call)
+{
+    json_array_end(&call->out);
+    json_object_end(&call->out);
+}
+
+static int answer_recent(
+    struct net_call *call, struct span *span, const struct ac_usage *usages, size_t n)
+{
+    if ((span->step == 0 && n > span->limit) ||
+        (span->step > 0 && (uint64_t)(span->until - span->since) / span->step >= span->limit))
+        span->step = fitting_step(span, span->step);
+    write_head(call, span, "recent");
+    int r = fold_usages(usages, n, span->step, write_point, call);
+    write_tail(call);
+    return r;
+}
+
+/* Points of the store, and where they end: what is newer is still in memory only. */
+struct stored {
+    struct net_call *call;
+    int64_t end;
+    uint64_t count;
+};
+
+static int write_stored(void *userdata, const struct history_point *point)
+{
+    struct stored *stored = userdata;
+    stored->end = point->from_ns + (int64_t)point->step_ns;
+    stored->count++;
+    return write_point(stored->call, point);
+}
+
+static int answer_minutes(
+    struct net_call *call, struct span *span, const struct ac_usage *usages, size_t n)
+{
+    struct ac_error error = {0};
+    struct stored stored = {.call = call, .end = span->since};
+    size_t newer = 0;
+    span->step = MAX(span->step, MINUTE_NS);
+    if ((uint64_t)(span->until - span->since) / span->step >= span->limit)
+        span->step = fitting_step(span, span->step);
+    span->step = (span->step + MINUTE_NS - 1) / MINUTE_NS * MINUTE_NS;
+    write_head(call, span, "minutes");
+    int r = history_range(call->context->history, span->subject, span->since, span->until,
+        span->step, (uint32_t)span->limit, write_stored, &stored, &error);
+    if (r < 0)
+        return call_error(call, r, &error);
+    while (newer < n && usages[newer].timestamp_ns < stored.end)
+        newer++;
+    if (stored.count < span->limit)
+        r = fold_usages(usages + newer, n - newer, span->step, write_point, call);
+    write_tail(call);
+    return r;
+}
+
+static int stop_at_first(void *userdata, const struct history_point *point)
+{
+    (void)userdata;
+    (void)point;
+    return 1;
+}
+
+/* Whether memory has all of the span that there is. */
+static bool recent_covers(
+    const struct net_call *call, const struct span *span, const struct ac_usage *usages, size_t n)
+{
+    struct net_daemon_stats stats;
+    struct history *history = call->context->history;
+    if (!history)
+        return true;
+    if (n == 0 || span->step >= 60 * MINUTE_NS)
+        return false;
+    context_daemon_stats(call->context, &stats);
+    int64_t first = usages[0].timestamp_ns;
+    int64_t slack = (int64_t)((stats.interval_seconds * 2 + 1) * NS_PER_SEC);
+    if (first <= MAX(span->since, span->known_from) + slack)
+        return true;
+    int64_t before = fold_align(first, MINUTE_NS);
+    return before <= span->since || history_range(history, span->subject, span->since, before, 0, 1,
+                                        stop_at_first, NULL, NULL) == 0;
+}
+
+static int answer_history(struct net_call *call, const struct agent *agent)
+{
+    struct span span;
+    struct ac_usage *usages cleanup_free = NULL;
+    if (!take_span(call, agent, &span))
+        return 0;
+    int64_t n = core_history(call->context->core, span.subject, span.since, span.until, &usages);
+    if (n < 0)
+        return (int)n;
+    if (recent_covers(call, &span, usages, (size_t)n))
+        return answer_recent(call, &span, usages, (size_t)n);
+    return answer_minutes(call, &span, usages, (size_t)n);
+}
+
+int route_system_history(struct net_call *call)
+{
+    return answer_history(call, NULL);
+}
+
+int route_agent_history(struct net_call *call)
+{
+    const struct agent *agent = call_agent(call);
+    return agent ? answer_history(call, agent) : 0;
+}
