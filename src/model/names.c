@@ -45,8 +45,8 @@ EXPORT const char *ac_version(void)
     return AC_VERSION;
 }
 
-#define NAME_FUNCTION(function, type, names)                                                       \
-    EXPORT const char *function(type value)                                                        \
+#define NAME_FUNCTION(visibility, function, type, names)                                           \
+    visibility const char *function(type value)                                                    \
     {                                                                                              \
         return name_of(names, ARRAY_SIZE(names), (unsigned)value);                                 \
     }
@@ -61,15 +61,15 @@ EXPORT const char *ac_version(void)
         return r;                                                                                  \
     }
 
-NAME_FUNCTION(ac_resource_name, enum ac_resource, resource_names)
-NAME_FUNCTION(ac_severity_name, enum ac_severity, severity_names)
-NAME_FUNCTION(ac_philosophy_name, enum ac_philosophy, philosophy_names)
-NAME_FUNCTION(ac_alert_state_name, enum ac_alert_state, alert_state_names)
-NAME_FUNCTION(ac_prediction_basis_name, enum ac_prediction_basis, basis_names)
-NAME_FUNCTION(ac_allocation_policy_name, enum ac_allocation_policy, policy_names)
-NAME_FUNCTION(ac_allocation_status_name, enum ac_allocation_status, status_names)
-NAME_FUNCTION(agent_state_name, enum agent_state, agent_state_names)
-NAME_FUNCTION(event_kind_name, enum event_kind, event_kind_names)
+NAME_FUNCTION(EXPORT, ac_resource_name, enum ac_resource, resource_names)
+NAME_FUNCTION(EXPORT, ac_severity_name, enum ac_severity, severity_names)
+NAME_FUNCTION(EXPORT, ac_philosophy_name, enum ac_philosophy, philosophy_names)
+NAME_FUNCTION(EXPORT, ac_alert_state_name, enum ac_alert_state, alert_state_names)
+NAME_FUNCTION(EXPORT, ac_prediction_basis_name, enum ac_prediction_basis, basis_names)
+NAME_FUNCTION(EXPORT, ac_allocation_policy_name, enum ac_allocation_policy, policy_names)
+NAME_FUNCTION(EXPORT, ac_allocation_status_name, enum ac_allocation_status, status_names)
+NAME_FUNCTION(, agent_state_name, enum agent_state, agent_state_names)
+NAME_FUNCTION(, event_kind_name, enum event_kind, event_kind_names)
 
 VALUE_FUNCTION(ac_resource_from_name, enum ac_resource, resource_names)
 VALUE_FUNCTION(ac_severity_from_name, enum ac_severity, severity_names)
