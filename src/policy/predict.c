@@ -8,20 +8,22 @@
 #include "base/mem.h"
 
 /*
- * What is predicted from a histogram: a quantile, with a margin. Chosen on recorded runs of
- * coding agents, see docs/prediction.md and bench/bench_predict.c. CPU has no margin: having too
- * little of it slows a run down, having too little memory ends it.
+ * What is predicted from a histogram: the larger of a high quantile and of the median with a
+ * margin. The median of a few runs says more than their tail does, and the margin covers the
+ * ordinary spread of one kind of run; the quantile covers runs of several kinds. Chosen on
+ * recorded runs of coding agents, see docs/prediction.md and bench/bench_predict.c. CPU and time
+ * have no margin: having too little of them slows a run down, too little memory ends it.
  */
 static const struct {
     double first;    /* width of the first bucket: percent, MiB, seconds */
     double quantile; /* 0-1 */
-    double margin;
+    double median_margin;
     double cold;
     double maximum; /* of a sample; more is taken for this */
 } dimensions[DIMENSION_COUNT] = {
-    [DIMENSION_CPU] = {0.5, 0.90, 1.00, 50, 100},
-    [DIMENSION_MEMORY] = {10, 0.90, 1.30, 256, 1e9},
-    [DIMENSION_TIME] = {1, 0.90, 1.00, 60, 1e9},
+    [DIMENSION_CPU] = {0.5, 0.90, 1.0, 50, 100},
+    [DIMENSION_MEMORY] = {10, 0.90, 1.7, 256, 1e9},
+    [DIMENSION_TIME] = {1, 0.90, 1.0, 60, 1e9},
 };
 
 /* A key with fewer runs than this says too little. */
@@ -217,9 +219,10 @@ static double predict_one(const struct choice *choice, enum dimension dimension,
     *ret_basis = basis;
     if (basis == AC_BASIS_DEFAULT)
         return dimensions[dimension].cold;
-    double upper = histogram_quantile(
-        &choice->keys[basis]->histograms[dimension], dimensions[dimension].quantile);
-    return MIN(upper * dimensions[dimension].margin, dimensions[dimension].maximum);
+    const struct histogram *histogram = &choice->keys[basis]->histograms[dimension];
+    double high = histogram_quantile(histogram, dimensions[dimension].quantile);
+    double centre = histogram_quantile(histogram, 0.5) * dimensions[dimension].median_margin;
+    return MIN(MAX(high, centre), dimensions[dimension].maximum);
 }
 
 void predict_get(struct predict *predict, enum ac_philosophy philosophy, const char *agent_template,

@@ -139,8 +139,7 @@ static void take_histogram(struct reader *reader, struct histogram *histogram)
     histogram->samples = take_uint(reader, 8);
     uint64_t used = take_uint(reader, 2);
     int previous = -1;
-    if (used > HISTOGRAM_BUCKETS || histogram->samples > SAMPLES_MAX ||
-        (histogram->samples == 0) != (used == 0))
+    if (used > HISTOGRAM_BUCKETS || (histogram->samples == 0) != (used == 0))
         reader->failed = true;
     for (uint64_t i = 0; i < used && !reader->failed; i++) {
         int n = (int)take_uint(reader, 2);
@@ -158,6 +157,8 @@ static void take_histogram(struct reader *reader, struct histogram *histogram)
 static int take_key(struct reader *reader, struct predict_key *key)
 {
     key->runs = take_uint(reader, 8);
+    if (key->runs > SAMPLES_MAX)
+        reader->failed = true;
     for (int i = 0; i < DIMENSION_COUNT; i++) {
         histogram_init(&key->histograms[i], predict_first_bucket((enum dimension)i));
         take_histogram(reader, &key->histograms[i]);

@@ -77,7 +77,7 @@ static void predicts_a_little_above_what_was_seen(void **state)
             learn(predict, AC_REACT, NULL, sizes[i], day(0));
         struct ac_prediction p = get(predict, AC_REACT, NULL, day(0));
         assert_true(p.memory_mb >= sizes[i]);
-        assert_true(p.memory_mb <= sizes[i] * 1.5 + 30);
+        assert_true(p.memory_mb <= sizes[i] * 1.8 + 20);
         assert_true(p.cpu_percent >= 40 && p.cpu_percent <= 45);
         assert_true(p.execution_time_seconds >= 300 && p.execution_time_seconds <= 320);
         assert_int_equal(p.basis, AC_BASIS_PHILOSOPHY);
@@ -108,7 +108,7 @@ static void the_most_specific_key_counts(void **state)
     assert_int_equal(small.runs, 10);
     assert_int_equal(react.runs, 20);
     assert_int_equal(other.runs, 30);
-    assert_true(small.memory_mb < 200);
+    assert_true(small.memory_mb < 220);
     assert_true(large.memory_mb >= 4000 && react.memory_mb >= 4000);
     assert_true(cot.memory_mb >= 1000 && cot.memory_mb < 2000);
     /* A template is one, whatever philosophy its agents have. */
@@ -183,7 +183,7 @@ static void a_clock_that_jumps_does_no_lasting_harm(void **state)
     for (int n = 0; n < 40; n++)
         learn(predict, AC_REACT, NULL, 300, day(0.1));
     struct ac_prediction p = get(predict, AC_REACT, NULL, day(0.1));
-    assert_true(p.memory_mb >= 300 && p.memory_mb < 500);
+    assert_true(p.memory_mb >= 300 && p.memory_mb < 580);
     learn(predict, AC_REACT, NULL, 300, INT64_MIN);
     learn(predict, AC_REACT, NULL, 300, INT64_MAX);
     learn(predict, AC_REACT, NULL, 300, 0);
