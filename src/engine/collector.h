@@ -8,10 +8,12 @@
 
 #define COLLECTOR_REASON_MAX 256
 
-/* Opens the best collector that @wanted allows. @ret_reason says in a sentence why this one.
- * Returns 0; -errno where none works (or the one that was forced does not). */
+/* Opens the best collector that @wanted allows: BPF, else procfs with process events where the
+ * kernel sends them to us, else procfs alone. @max_agents is the largest slot that will be
+ * adopted. @ret_reason says in a sentence why this one. Returns 0; -errno where none works (or
+ * the one that was forced does not). */
 int collector_open(enum config_collector wanted, const struct procfs_options *options,
-    struct collector_source **ret_source, char ret_reason[COLLECTOR_REASON_MAX],
-    struct ac_error *error);
+    uint32_t max_agents, struct collector_source **ret_source,
+    char ret_reason[COLLECTOR_REASON_MAX], struct ac_error *error);
 
 #endif

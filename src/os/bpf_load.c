@@ -24,7 +24,7 @@
 
 #define FIRST_PID_NAMESPACE 0xEFFFFFFCu /* its inode, fixed by the kernel */
 #define PID_MAX_LIMIT       4194304u
-#define EXACT_CPUS_MAX      16 /* as in bpf/usage.h */
+#define EXACT_CPUS_MAX      16 /* as in bpf/usage.bpf.h */
 
 bool bpf_has_capability(unsigned capability)
 {

@@ -280,8 +280,8 @@ static bool daemon_wants(void *userdata, int32_t pid, uint64_t start_ticks, int3
 static int open_collector(struct daemon *daemon, struct ac_error *error)
 {
     struct procfs_options options = {.processes = true};
-    int r = collector_open(
-        daemon->config.collector, &options, &daemon->collector, daemon->collector_reason, error);
+    int r = collector_open(daemon->config.collector, &options, daemon->config.caps.max_agents,
+        &daemon->collector, daemon->collector_reason, error);
     if (r < 0)
         return r;
     log_event(LOG_LEVEL_INFO, "collector chosen",

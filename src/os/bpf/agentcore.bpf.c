@@ -5,14 +5,14 @@
  *   tasks  an iterator that writes one record per process (thread group), kernel threads left out
  *   mark   an iterator that makes a process and its descendants members of a slot, or clears one
  *   look   an iterator that only sums the memory of some slots' members
- *   life.h fork, exit and release of tasks: membership and accounts
- *   net.h  bytes and packets of watched cgroups
+ *   life.bpf.h  fork, exit and release of tasks: membership and accounts
+ *   net.bpf.h   bytes and packets of watched cgroups
  */
-#include "common.h"
+#include "common.bpf.h"
 
-#include "life.h"
-#include "net.h"
-#include "usage.h"
+#include "life.bpf.h"
+#include "net.bpf.h"
+#include "usage.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/parse.h"
 
 #define CGROUP2_MAGIC 0x63677270
 
@@ -181,6 +182,16 @@ void test_cgroup_done(struct test_cgroup *cgroup)
 {
     close(cgroup->dir_fd);
     eventually(cgroup_gone, cgroup->path);
+}
+
+int scaled(int count)
+{
+    const char *scale = getenv("TEST_SCALE");
+    uint64_t divisor = 1;
+
+    if (scale && parse_u64(scale, strlen(scale), &divisor) < 0)
+        divisor = 1;
+    return MAX(1, count / (int)MAX(divisor, 1u));
 }
 
 void *shared_memory(size_t size)

@@ -42,6 +42,9 @@ void test_cgroup_add(const struct test_cgroup *cgroup, pid_t pid);
 uint64_t test_cgroup_cpu_ns(const struct test_cgroup *cgroup);
 void test_cgroup_done(struct test_cgroup *cgroup);
 
+/* @count divided by TEST_SCALE (emulated machines), at least 1. */
+int scaled(int count);
+
 /* Memory shared by all processes of a test, for results. */
 void *shared_memory(size_t size);
 

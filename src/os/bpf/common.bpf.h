@@ -3,7 +3,7 @@
 #ifndef AC_OS_BPF_COMMON_H
 #define AC_OS_BPF_COMMON_H
 
-#include "kernel.h"
+#include "kernel.bpf.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>

@@ -9,7 +9,7 @@
 #ifndef AC_OS_BPF_NET_H
 #define AC_OS_BPF_NET_H
 
-#include "common.h"
+#include "common.bpf.h"
 
 #define LOOPBACK_IFINDEX 1 /* in every network namespace */
 #define PASS             1

@@ -11,7 +11,7 @@
 #ifndef AC_OS_BPF_LIFE_H
 #define AC_OS_BPF_LIFE_H
 
-#include "common.h"
+#include "common.bpf.h"
 
 static __always_inline void task_used(const struct task_struct *task, struct bpf_used *ret)
 {

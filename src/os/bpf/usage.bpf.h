@@ -9,7 +9,7 @@
 #ifndef AC_OS_BPF_USAGE_H
 #define AC_OS_BPF_USAGE_H
 
-#include "common.h"
+#include "common.bpf.h"
 
 #define THREADS_MAX (1u << 20)
 
@@ -222,10 +222,8 @@ static __always_inline void rss_read_old(struct task_struct *leader, struct rss 
     struct mm_struct___old *mm = (void *)leader->mm;
     struct task_struct___old *task = (void *)leader;
 
-    ret->pages[0] = mm->rss_stat.count[0].counter;
-    ret->pages[1] = mm->rss_stat.count[1].counter;
-    ret->pages[2] = mm->rss_stat.count[2].counter;
-    ret->pages[3] = mm->rss_stat.count[3].counter;
+    /* In one piece: the verifier of 6.1 cannot see into an array of a typedef. */
+    bpf_core_read(ret->pages, sizeof(ret->pages), &mm->rss_stat.count);
     if (bpf_core_field_exists(task->rss_stat)) {
         ret->pages[0] += task->rss_stat.count[0];
         ret->pages[1] += task->rss_stat.count[1];
