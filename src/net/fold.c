@@ -32,7 +32,7 @@ void fold_begin(struct fold *fold, int64_t from_ns, uint64_t step_ns)
     fold->point.min = fold->point.max = fold->point.mean;
 }
 
-void fold_add(struct fold *fold, const struct ac_usage *usage)
+void fold_put(struct fold *fold, const struct ac_usage *usage)
 {
     struct history_point *point = &fold->point;
     point->samples++;
@@ -80,7 +80,7 @@ int fold_usages(
         }
         if (fold.point.samples == 0)
             fold_begin(&fold, from, step_ns);
-        fold_add(&fold, &usages[i]);
+        fold_put(&fold, &usages[i]);
     }
     return fold.point.samples > 0 ? each(userdata, fold_end(&fold)) : 0;
 }

@@ -15,7 +15,7 @@ struct fold {
 
 /* Starts a point at @from_ns. */
 void fold_begin(struct fold *fold, int64_t from_ns, uint64_t step_ns);
-void fold_add(struct fold *fold, const struct ac_usage *usage);
+void fold_put(struct fold *fold, const struct ac_usage *usage);
 
 /* The point so far; its three usages have the start as their timestamp. Borrowed. */
 const struct history_point *fold_end(struct fold *fold);
