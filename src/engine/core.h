@@ -83,6 +83,8 @@ int core_clear(struct core *core, const char *agent_id, enum ac_resource resourc
 /* -EINVAL, -ENOENT (unknown agent and not @create), -ENOSPC, -ENOMEM. */
 int core_record(
     struct core *core, const char *subject, const struct ac_usage *usage, struct moment now);
+
+/* Oldest first, freed with mem_free. Returns their number, 0 with a NULL array, or -ENOMEM. */
 int64_t core_history(struct core *core, const char *subject, int64_t from_ns, int64_t to_ns,
     struct ac_usage **ret_usages);
 

@@ -263,10 +263,8 @@ int64_t core_history(struct core *core, const char *subject, int64_t from_ns, in
     struct ac_usage **ret_usages)
 {
     const struct agent *agent;
-    int r = find_subject(core, subject, &agent);
-    if (r < 0) {
-        *ret_usages = NULL;
+    *ret_usages = NULL;
+    if (find_subject(core, subject, &agent) < 0)
         return 0;
-    }
     return recent_range(core->recent, agent ? agent->slot : 0, from_ns, to_ns, ret_usages);
 }

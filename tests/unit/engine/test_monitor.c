@@ -262,7 +262,7 @@ static void test_provider_that_fails_or_hangs(void **state)
         ac_monitor_stats(monitor, &stats);
     } while (stats.provider_hanging == 0);
     provider_set(&provider, false, false);
-    wait_rule(&seen, "cpu", AC_ALERT_FIRING);
+    wait_rule(&seen, "cpu_threshold", AC_ALERT_FIRING);
     ac_monitor_stats(monitor, &stats);
     assert_true(stats.provider_failures >= 2);
     ac_monitor_stop(monitor);
