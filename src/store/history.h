@@ -14,8 +14,8 @@ struct history_options {
     uint64_t keep_minutes_ns; /* how long minute rows stay */
 };
 
-/* Works inside @store's database (borrowed; NULL = no history: ticks are accepted and dropped,
- * ranges are empty). */
+/* Works inside @store's database (borrowed, closed later than this; NULL = no history: ticks are
+ * accepted and dropped, ranges are empty). Returns 0 or -ENOMEM. */
 int history_open(struct store *store, const struct history_options *options,
     struct history **ret_history, struct ac_error *error);
 
@@ -27,8 +27,10 @@ struct history_row {
     const struct ac_usage *usage;
 };
 
-/* One tick. @when_ns: wall. A failure loses nothing that was committed before, leaves a gap and
- * may be followed by further ticks. Returns 0 or -errno. */
+/* One tick. @when_ns: wall; it may go back. Rows are written when their minute has ended, so that
+ * is when a failure shows: it loses nothing that was committed before, leaves that minute a gap and
+ * may be followed by further ticks. At most 200,000 subjects in one minute; further ones are left
+ * out. Returns 0 or -errno. */
 int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error);
 
@@ -50,7 +52,8 @@ typedef int (*history_fn)(void *userdata, const struct history_point *point);
 int history_range(struct history *history, const char *subject, int64_t from_ns, int64_t to_ns,
     uint64_t step_ns, uint32_t limit, history_fn each, void *userdata, struct ac_error *error);
 
-/* Subjects that have history in the span. */
+/* Subjects that were seen before the end and after the start of the span (and may have a gap
+ * there): up to @limit, those on disk by name, then those seen only in this minute. */
 int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
     int (*each)(void *userdata, const char *subject), void *userdata, struct ac_error *error);
 

@@ -42,7 +42,6 @@ static const char version_1[] =
     "CREATE TABLE history_subject ("
     " id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     " first_minute INTEGER NOT NULL, last_minute INTEGER NOT NULL);"
-    "CREATE INDEX history_subject_by_last ON history_subject (last_minute);"
     "CREATE TABLE history_minute ("
     " minute INTEGER NOT NULL, subject INTEGER NOT NULL, samples INTEGER NOT NULL,"
     " cpu_percent_n, cpu_percent_mean, cpu_percent_min, cpu_percent_max,"
