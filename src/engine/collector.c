@@ -36,6 +36,6 @@ int collector_open(enum config_collector wanted, const struct procfs_options *op
     if (wanted == CONFIG_COLLECTOR_PROCFS)
         snprintf(ret_reason, COLLECTOR_REASON_MAX, "the configuration asks for it");
     else
-        snprintf(ret_reason, COLLECTOR_REASON_MAX, "no BPF: %s", no_bpf.message);
+        snprintf(ret_reason, COLLECTOR_REASON_MAX, "no BPF: %.240s", no_bpf.message);
     return 0;
 }
