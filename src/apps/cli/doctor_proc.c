@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -9,6 +10,7 @@
 #include "base/io.h"
 
 #define LEAST_FILES 4096
+#define LOOK_MAX    500
 
 void doctor_proc(struct doctor *doctor, struct doctor_result *ret_result)
 {
@@ -56,20 +58,51 @@ void doctor_hidepid(struct doctor *doctor, struct doctor_result *ret_result)
             "/proc hides other users' processes");
 }
 
+/* How many processes (of at most LOOK_MAX) there are, and whose disk accounts we may read. */
+static void count_readable(const struct doctor *doctor, unsigned *ret_seen, unsigned *ret_readable)
+{
+    char path[300], text[512];
+    int fd = openat(doctor->proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    *ret_seen = *ret_readable = 0;
+    if (!directory && fd >= 0)
+        close(fd);
+    while (directory && *ret_seen < LOOK_MAX && (entry = readdir(directory))) {
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
+            continue;
+        snprintf(path, sizeof(path), "%s/io", entry->d_name);
+        ssize_t n = io_read_file(doctor->proc_fd, path, text, sizeof(text));
+        if (n == -ENOENT || n == -ESRCH)
+            continue; /* ended meanwhile */
+        (*ret_seen)++;
+        *ret_readable += n >= 0;
+    }
+    if (directory)
+        closedir(directory);
+}
+
 void doctor_io(struct doctor *doctor, struct doctor_result *ret_result)
 {
     char text[512];
-    static const char advice[] =
-        "Run agentcored as root (or with CAP_SYS_PTRACE): disk use and open files of other users' "
-        "agents stay unknown.";
-    if (io_read_file(doctor->proc_fd, "self/io", text, sizeof(text)) < 0)
+    unsigned seen, readable;
+    static const char no_root[] =
+        "Run agentcored as root: disk use and open files of other users' agents stay unknown.";
+    static const char no_ptrace[] =
+        "Give agentcored CAP_SYS_PTRACE: disk use and open files of processes that have more "
+        "privileges than it stay unknown.";
+    if (io_read_file(doctor->proc_fd, "self/io", text, sizeof(text)) < 0) {
         doctor_say(ret_result, DOCTOR_MISSING,
             "Use a kernel with CONFIG_TASK_IO_ACCOUNTING: disk use of agents stays unknown.",
             "no disk accounts per process");
-    else if (io_read_file(doctor->proc_fd, "1/io", text, sizeof(text)) < 0)
-        doctor_say(ret_result, DOCTOR_LIMITED, advice, "own processes only");
+        return;
+    }
+    count_readable(doctor, &seen, &readable);
+    if (seen == readable)
+        doctor_say(ret_result, DOCTOR_OK, NULL, "of all %u processes", seen);
     else
-        doctor_say(ret_result, DOCTOR_OK, NULL, "of all users' processes");
+        doctor_say(ret_result, DOCTOR_LIMITED, geteuid() == 0 ? no_ptrace : no_root,
+            "of %u of %u processes", readable, seen);
 }
 
 void doctor_descriptors(struct doctor *doctor, struct doctor_result *ret_result)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apps/cli/run_forks.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "model/usage.h"
@@ -20,6 +21,7 @@
 
 struct meter {
     struct collector_source *source;
+    struct forks *forks;
     struct registry *registry;
     agent_slot slot;
     struct u64map *parents;     /* pid -> record of the sample being looked at */
@@ -73,7 +75,8 @@ static int meter_open(struct meter *meter, const struct agent_spec *spec, struct
     return 0;
 }
 
-int meter_new(const struct agent_spec *spec, struct meter **ret_meter, struct ac_error *error)
+int meter_new(const struct agent_spec *spec, struct forks *forks, struct meter **ret_meter,
+    struct ac_error *error)
 {
     struct meter *meter = mem_alloc(sizeof(*meter));
     if (!meter)
@@ -83,6 +86,7 @@ int meter_new(const struct agent_spec *spec, struct meter **ret_meter, struct ac
         meter_free(meter);
         return r;
     }
+    meter->forks = forks;
     meter->interval_ns = FIRST_INTERVAL_NS;
     meter->due = clock_mono();
     meter->counts_io = access("/proc/self/io", F_OK) == 0;
@@ -172,6 +176,8 @@ void meter_sample(struct meter *meter)
     struct mono start = clock_mono();
     struct sample sample;
     struct registry_changes changes;
+    if (meter->forks)
+        forks_read(meter->forks);
     if (meter->source->ops->read(meter->source, &sample) == 0 &&
         find_members(meter, &sample) == 0) {
         sample.procs = meter->members;
@@ -238,6 +244,8 @@ void meter_totals(const struct meter *meter, struct meter_totals *ret_totals)
         totals.file_descriptors_peak = (double)seen->fds_peak;
     if (meter->sampled && (seen->known & TOTALS_KNOWN_PROCESSES))
         totals.processes_total = MAX(totals.processes_total, seen->processes_total);
+    if (meter->forks)
+        totals.processes_total = MAX(totals.processes_total, forks_count(meter->forks));
     *ret_totals = totals;
 }
 

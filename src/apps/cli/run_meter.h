@@ -16,10 +16,13 @@
 #include "base/error.h"
 #include "model/agent.h"
 
+struct forks;
 struct meter;
 
-/* Returns 0 or -errno; without a meter the run goes on and what it would know stays unknown. */
-int meter_new(const struct agent_spec *spec, struct meter **ret_meter, struct ac_error *error);
+/* @forks (borrowed, may be NULL) counts processes since before the command started. Returns 0 or
+ * -errno; without a meter the run goes on and what it would know stays unknown. */
+int meter_new(const struct agent_spec *spec, struct forks *forks, struct meter **ret_meter,
+    struct ac_error *error);
 void meter_free(struct meter *meter);
 
 /* Takes a sample now. Failures leave the last one in force. */
@@ -38,8 +41,8 @@ struct meter_totals {
     double disk_read_mb;
     double disk_write_mb;
     double file_descriptors_peak;
-    uint64_t processes_total;
-    uint64_t alive; /* in the last sample */
+    uint64_t processes_total; /* exact with forks; else those seen or reaped */
+    uint64_t alive;           /* in the last sample */
 };
 
 /* What was used up to now: everything reaped plus what the last sample showed of the living. */

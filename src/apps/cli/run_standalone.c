@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "apps/cli/run_forks.h"
+
 #define SETTLE_NS    (100 * NS_PER_MSEC) /* what is about to end anyway is no orphan */
 #define TERM_NS      (2 * NS_PER_SEC)    /* between SIGTERM and SIGKILL */
 #define KILL_NS      (2 * NS_PER_SEC)    /* after which an unkillable process is left alone */
@@ -16,6 +18,7 @@
 struct running {
     struct child_setting setting;
     pid_t pid;
+    struct forks *forks; /* NULL where this user may not count them */
     struct meter *meter; /* NULL where this machine lets nothing be measured */
     bool ended;          /* the command has */
     int status;
@@ -160,17 +163,21 @@ int run_standalone(struct cli *cli, struct standalone *run)
     int r = child_prepare(&running.setting);
     if (r < 0)
         return cli_fail(cli, EXIT_FAILED, "cannot become a subreaper: %s", strerror(-r));
+    forks_open(&running.forks);
     r = child_start(&running.setting, run->command, run->spec.id, &running.pid);
-    if (r < 0)
+    if (r < 0) {
+        forks_free(running.forks);
         return cannot_start(cli, run, r, &result);
+    }
     run->spec.root_pid = running.pid;
     result.started = true;
-    if (meter_new(&run->spec, &running.meter, &error) < 0)
+    if (meter_new(&run->spec, running.forks, &running.meter, &error) < 0)
         cli_fail(cli, 0, "%s; the command runs unmetered", error.message);
     run_to_end(&running);
     result.wall_seconds = (double)mono_since(clock_mono(), start) / (double)NS_PER_SEC;
     finish(&running, run, &result);
     report(cli, run, &result);
     meter_free(running.meter);
+    forks_free(running.forks);
     return result.exit_code;
 }
