@@ -11,15 +11,15 @@ static void apply_processes(struct registry *registry, const struct sample *samp
 {
     members_match(registry, sample);
     flows_begin(registry);
-    flows_vanished(registry, sample->n_slots == 0);
+    flows_vanished(registry, sample);
     members_resolve(registry, sample);
     itable_clear(&registry->mms);
     for (size_t i = 0; i < sample->n_procs; i++) {
         if (registry->found[i])
             flows_update(registry, registry->found[i], &sample->procs[i]);
     }
+    flows_settle(registry); /* by the parents of the last pass: who vanished had those */
     members_link(registry, sample);
-    flows_settle(registry);
 }
 
 int registry_apply(

@@ -130,14 +130,23 @@ void flows_begin(struct registry *registry)
 
 /* ---- Members that vanished */
 
-static void due_from_ancestor(struct registry *registry, const struct member *member)
+/* Whether @q itself reaped its child: a zombie's children were handed to somebody above. */
+static bool reaps(const struct registry *registry, const struct sample *sample, uint32_t q)
+{
+    uint64_t pid = (uint64_t)registry->members[q].last.pid;
+    uint32_t i = itable_get(&registry->sample_by_pid, pid);
+    return i && sample->procs[i - 1].state != 'Z' && sample->procs[i - 1].state != 'X';
+}
+
+static void due_from_ancestor(
+    struct registry *registry, const struct sample *sample, const struct member *member)
 {
     uint32_t q = living_ancestor(registry, (uint32_t)(member - registry->members));
     if (!q)
         return;
     uint64_t shown[COUNT_COUNT] = {saturating_add(member->cpu_seen, member->children_seen),
         member->io_seen[0], member->io_seen[1]};
-    bool direct = q == member->parent;
+    bool direct = q == member->parent && reaps(registry, sample, q);
     struct flow *flow = flow_of(registry, q);
     uint64_t *due = direct ? flow->direct : flow->deep;
     for (int k = 0; k < COUNT_COUNT; k++)
@@ -146,14 +155,15 @@ static void due_from_ancestor(struct registry *registry, const struct member *me
         flow->early_cpu = saturating_add(flow->early_cpu, shown[COUNT_CPU]);
 }
 
-void flows_vanished(struct registry *registry, bool exits_expected)
+void flows_vanished(struct registry *registry, const struct sample *sample)
 {
+    bool exits_expected = sample->n_slots == 0;
     for (uint32_t m = 1; m <= registry->members_high; m++) {
         struct member *member = &registry->members[m];
         if (member->pass == 0 || lives(registry, m) || (member->flags & MEMBER_GHOST))
             continue;
         if (!(member->last.known & PROC_KNOWN_SLOT))
-            due_from_ancestor(registry, member);
+            due_from_ancestor(registry, sample, member);
         else if (exits_expected && !(member->flags & MEMBER_CLOSED))
             member->flags |= MEMBER_GHOST;
     }
@@ -238,7 +248,7 @@ void flows_update(struct registry *registry, uint32_t m, const struct proc_recor
 /* ---- Matching */
 
 /* What is due for descendants whose parents vanished too may have gone to any ancestor that
- * adopts orphans. */
+ * adopts orphans; whether it still lives, or handed all on to its own reaper, above as well. */
 static void settle_above(struct registry *registry, struct flow *flow, int k)
 {
     uint32_t u = registry->members[flow->member].parent;

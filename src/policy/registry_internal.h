@@ -229,7 +229,7 @@ agent_slot members_known_slot(const struct registry *registry, const struct proc
 /* Accounting in the order of a pass. */
 int flows_reserve(struct registry *registry);
 void flows_begin(struct registry *registry);
-void flows_vanished(struct registry *registry, bool exits_expected);
+void flows_vanished(struct registry *registry, const struct sample *sample);
 void flows_update(struct registry *registry, uint32_t member, const struct proc_record *proc);
 void flows_settle(struct registry *registry);
 void flows_exits(struct registry *registry, const struct sample *sample);
