@@ -57,7 +57,16 @@ MAXIMUM_FUNCTION(cpu_maximum, max_cpu_percent)
 MAXIMUM_FUNCTION(memory_maximum, max_memory_percent)
 MAXIMUM_FUNCTION(disk_maximum, max_disk_io_mbps)
 MAXIMUM_FUNCTION(network_maximum, max_network_io_mbps)
-MAXIMUM_FUNCTION(fds_maximum, max_file_descriptors)
+
+/* A machine whose hard limit is known is judged by it: its open files are those of everybody, and
+ * the configured maximum is meant for one agent. */
+static double fds_maximum(const struct ac_limits *limits, const struct rules_subject *subject)
+{
+    if (subject->slot == 0 && subject->fds_hard_limit > 0)
+        return (double)subject->fds_hard_limit;
+    return (double)limits->max_file_descriptors;
+}
+
 MAXIMUM_FUNCTION(memory_emergency, emergency_memory_percent)
 
 static double fds_emergency(const struct ac_limits *limits, const struct rules_subject *subject)
