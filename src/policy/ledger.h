@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ledger: who was promised what. Integers only, sums kept up to date, so that an answer takes
- * well under a microsecond and two allocations in one instant never promise the same megabyte.
+ * about a microsecond (most of it for writing the explanation) however many agents there are, and
+ * two allocations in one instant never promise the same megabyte.
  *
  *     available = capacity - sum over agents of max(reserved, used) - use by all unmanaged
  *     allocated = min(predicted, 0.8 x available), capped by the agent's own maxima
  *
+ * What an agent itself holds does not count against its own request. Requests that wait reserve
+ * nothing; recommend and strict requests do not wait behind them.
+ *
  * CPU is in thousandths of a percent of capacity, memory in bytes. Pure; not safe for
- * concurrent use.
+ * concurrent use. Sinks must not call the ledger.
  */
 #ifndef AC_POLICY_LEDGER_H
 #define AC_POLICY_LEDGER_H
@@ -25,6 +29,7 @@ struct ledger_options {
     double headroom;             /* 0.8: the part of what is available that may be given away */
 };
 
+/* Returns 0, -EINVAL for a headroom outside (0, 1], -ENOMEM. */
 int ledger_new(const struct ledger_options *options, struct ledger **ret_ledger);
 void ledger_free(struct ledger *ledger);
 
@@ -41,7 +46,8 @@ struct ledger_machine {
 void ledger_set_machine(struct ledger *ledger, const struct ledger_machine *machine);
 
 /* What an agent uses now (measured or reported); makes a reservation of it permanent, that is
- * without time limit. Any agent may be set, with a reservation or without. 0 or -ENOMEM. */
+ * without time limit. Any agent may be set, with a reservation or without: how many there are is
+ * the caller's to cap. NaN CPU counts as none. Returns 0 or -ENOMEM. */
 int ledger_set_used(
     struct ledger *ledger, const char *agent_id, double cpu_percent, uint64_t memory_bytes);
 
@@ -52,8 +58,17 @@ struct ledger_request {
     struct agent_limits limits;
 };
 
-/* Answers at once; the status says how. A second request of one agent replaces its first.
- * Returns 0, -EINVAL, -ENOSPC (table or queue full), -ENOMEM. */
+/* Answers at once; the status says how. A second request of one agent replaces its first (one
+ * that waits keeps its place), unless it is refused, which changes nothing.
+ *
+ *     recommend  granted, with what there is
+ *     strict     refused where min(predicted, own maximum) is more than headroom x available
+ *     queue      granted where it fits and nobody waits, else queued; refused where it would not
+ *                even fit the empty machine
+ *
+ * cpu_percent and memory_mb are what is reserved; of a queued one what it waits for; 0 of a
+ * refused one. A refused one is not kept. Returns 0, -EINVAL, -ENOSPC (table or queue full),
+ * -ENOMEM; nothing is changed on failure. */
 int ledger_request(struct ledger *ledger, const struct ledger_request *request, struct moment now,
     struct ac_allocation *ret_allocation);
 
@@ -62,8 +77,8 @@ int ledger_request(struct ledger *ledger, const struct ledger_request *request, 
 int ledger_release(struct ledger *ledger, const char *agent_id);
 
 /* Drops reservations that ran out and grants queued requests in order of arrival while the
- * first one fits. Calls @sink for each (status granted, or refused for an expired one).
- * Returns their number. */
+ * first one fits; one that no longer could fit the empty machine is refused. Calls @sink for each
+ * (status granted or refused). Returns their number. */
 int ledger_pump(struct ledger *ledger, struct moment now,
     void (*sink)(void *userdata, const struct ac_allocation *allocation), void *userdata);
 
@@ -71,11 +86,15 @@ int ledger_pump(struct ledger *ledger, struct moment now,
 void ledger_available(
     const struct ledger *ledger, double *ret_cpu_percent, uint64_t *ret_memory_bytes);
 
-/* By agent or allocation id; NULL where there is none. Iteration: *cursor = 0 first. Borrowed. */
+/* What is reserved or waits, by agent id or, where no agent of that name has anything, allocation
+ * id; NULL where there is none. Iteration in no order: *cursor = 0 first. Borrowed until the next
+ * mutating call. */
 const struct ac_allocation *ledger_get(const struct ledger *ledger, const char *id);
 const struct ac_allocation *ledger_next(const struct ledger *ledger, size_t *cursor);
 
-/* Puts a reservation back after a restart. Returns 0, -ENOSPC, -ENOMEM. */
+/* Puts a reservation, or a place in the queue, back after a restart. A reservation without a time
+ * limit gets reservation_ttl_ns again, until its agent appears. Returns 0, -EINVAL (refused, or
+ * there already), -ENOSPC, -ENOMEM. */
 int ledger_restore(
     struct ledger *ledger, const struct ac_allocation *allocation, struct moment now);
 

@@ -70,8 +70,11 @@ static void say_basis(
     const struct ledger_case *of, struct ac_allocation *allocation, size_t *length)
 {
     static const char *const whose[] = {"", "all agents", "its philosophy", "its template"};
-    if (of->predicted.basis == AC_BASIS_DEFAULT ||
-        (unsigned)of->predicted.basis > AC_BASIS_TEMPLATE)
+    bool whose_unknown = of->predicted.basis == AC_BASIS_DEFAULT ||
+                         (unsigned)of->predicted.basis > AC_BASIS_TEMPLATE;
+    if (whose_unknown && of->predicted.confidence > 0) /* restored: only this was stored */
+        say(allocation, length, " Predicted with confidence %.2f.", of->predicted.confidence);
+    else if (whose_unknown)
         say(allocation, length, " Predicted without history.");
     else
         say(allocation, length, " Predicted from %" PRIu64 " run%s of %s, confidence %.2f.",

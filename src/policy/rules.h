@@ -6,12 +6,14 @@
  *     (none) -> pending -> firing -> resolved     acknowledged stands beside firing
  *
  * Severity rises and falls on the same alert; each transition is reported once to the sink,
- * never once per tick. Hysteresis (ac_limits.clear_margin_percent), for_ms, renotify_ms. An
+ * never once per tick. A step is reached at its threshold (once it has been exceeded for for_ms)
+ * and left below threshold - clear_margin_percent. A resolved alert keeps its last severity. An
  * acknowledged alert is silent until its severity rises (which takes the acknowledgement back)
- * or it resolves. An unknown value changes nothing.
+ * or it resolves. An unknown value changes nothing. A pending alert that falls back vanishes
+ * without an event.
  *
- * Subject slot 0 is the machine. Pure; not safe for concurrent use. A check without a crossing
- * costs about 20 ns.
+ * Subject slot 0 is the machine. Pure; not safe for concurrent use; the sink must not change the
+ * rules. A check without a crossing costs about 10 ns, a slot 16 bytes.
  */
 #ifndef AC_POLICY_RULES_H
 #define AC_POLICY_RULES_H
@@ -57,8 +59,9 @@ int rules_check(struct rules *rules, const struct rules_subject *subject,
 
 /* An alert from elsewhere: @rule names it ("manual", "oom_kill", "orphans", "history", ...). It
  * lives until rules_clear or, where @hold_ms is not 0, until nobody raised it for that long
- * (rules_expire). The same (subject, resource, rule) is updated. @ret_alert may be NULL.
- * Returns 0 or -ENOSPC. */
+ * (rules_expire). The same (subject, resource, rule) is updated: another severity is a transition,
+ * another text or value is not. for_ms does not apply. @ret_alert may be NULL. Returns 0; -EINVAL
+ * for a bad value or the name of a threshold rule; -ENOSPC; -ENOMEM. */
 struct rules_raise {
     const char *rule;
     enum ac_resource resource;
@@ -90,10 +93,15 @@ const struct ac_alert *rules_next(const struct rules *rules, size_t *cursor);
 
 /* Firing, not acknowledged: the guide's active alerts. */
 uint64_t rules_active(const struct rules *rules);
+
+/* Alerts that found no room (or memory): a threshold's counts once per crossing, one that is
+ * raised each time. */
 uint64_t rules_dropped(const struct rules *rules);
 
 /* Puts back a live alert after a restart, without an event. The subject is found by slot; an
- * acknowledged one stays acknowledged. Returns 0 or -ENOSPC. */
+ * acknowledged one stays acknowledged, a raised one has no hold until it is raised again. Returns
+ * 0; -EINVAL (not firing); -EEXIST (its id, or its subject, resource and rule); -ENOSPC; -ENOMEM.
+ */
 int rules_restore(
     struct rules *rules, agent_slot slot, const struct ac_alert *alert, struct moment now);
 

@@ -4,7 +4,7 @@
  * floor of 1, plus maximum, step, stabilization window, target tracking, and "stale data holds".
  *
  * scale_decide judges and explains, scale_record notes what was done and starts the cooldown.
- * Pure; not safe for concurrent use.
+ * A philosophy out of range is a programmer's mistake. Pure; not safe for concurrent use.
  */
 #ifndef AC_POLICY_SCALE_H
 #define AC_POLICY_SCALE_H
@@ -27,6 +27,8 @@ struct scale_options {
 };
 
 void scale_options_init(struct scale_options *ret_options);
+
+/* Returns 0, or -EINVAL with field, value and range in @error (may be NULL). */
 int scale_options_validate(const struct scale_options *options, struct ac_error *error);
 
 #define SCALE_WISHES 64
@@ -37,7 +39,7 @@ struct scale_pool {
     struct {
         uint64_t at_ns;
         uint32_t desired;
-    } wishes[SCALE_WISHES]; /* ring for the stabilization window */
+    } wishes[SCALE_WISHES]; /* of the stabilization window, from old and high to new and low */
     uint32_t n_wishes;
 };
 
@@ -58,17 +60,22 @@ struct scale_decision {
     char reason[200];
 };
 
-/* The guide's two questions. NaN usage holds. */
+/* The guide's two questions: usage >= up_threshold, or <= down_threshold and scale > 1, and no
+ * cooldown; and the pool's minimum and maximum allow it. NaN usage holds. */
 bool scale_should_up(const struct scale *scale, enum ac_philosophy philosophy, double usage_percent,
     struct mono now);
 bool scale_should_down(const struct scale *scale, enum ac_philosophy philosophy,
     double usage_percent, struct mono now);
 
-/* The whole judgement. @usage_age_ns: how old the usage is. */
+/* The whole judgement, with a reason for people. @usage_age_ns: how old the usage is. A usage that
+ * is NaN, infinite, negative or stale holds. A window of stabilization begins with the present
+ * scale, also after a gap in the data, so that a pool shrinks only by what was seen. */
 void scale_decide(struct scale *scale, enum ac_philosophy philosophy, double usage_percent,
     uint64_t usage_age_ns, struct mono now, struct scale_decision *ret_decision);
 
-/* Returns 0, or -EINVAL below the minimum, below 1, or above the maximum. */
+/* Notes a scale and starts the cooldown. It counts as a wish of the stabilization window: what
+ * was set by hand is not taken back before the window has passed. Returns 0, or -EINVAL below the
+ * minimum, below 1, or above the maximum. */
 int scale_record(
     struct scale *scale, enum ac_philosophy philosophy, uint32_t new_scale, struct mono now);
 bool scale_cooling_down(const struct scale *scale, enum ac_philosophy philosophy, struct mono now);
