@@ -9,7 +9,8 @@
 
 #include <agentcore.h>
 
-static void print_line(const struct cli *cli, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void print_line(
+    const struct cli *cli, const char *format, va_list args)
 {
     struct buf text CLEANUP(buf_done) = {0}, safe CLEANUP(buf_done) = {0};
     buf_vprintf(&text, format, args);
@@ -142,7 +143,7 @@ void cli_print_pair(const struct cli *cli, const char *name, const char *text, e
 {
     struct buf safe CLEANUP(buf_done) = {0};
     text_safe(&safe, text);
-    printf("%-16s%s%s%s\n", name, style_on(style, cli->colour), safe.data ? safe.data : "",
+    printf("%-18s%s%s%s\n", name, style_on(style, cli->colour), safe.data ? safe.data : "",
         style_off(style, cli->colour));
 }
 
