@@ -31,15 +31,15 @@ void id_source_init(struct id_source *ret_source, const char *prefix, uint64_t s
     char buffer[BASE36_MAX + 1];
     assert(strlen(prefix) <= 5);
     ret_source->last = 0;
-    snprintf(
-        ret_source->prefix, sizeof(ret_source->prefix), "%s-%s-", prefix, base36(seed, buffer));
+    snprintf(ret_source->prefix, sizeof(ret_source->prefix), "%.5s-%.13s-", prefix,
+        base36(seed, buffer));
 }
 
 void id_next(struct id_source *source, char ret_id[ID_SIZE])
 {
     if (source->last < COUNTER_MAX)
         source->last++;
-    snprintf(ret_id, ID_SIZE, "%s%" PRIu64, source->prefix, source->last);
+    snprintf(ret_id, ID_SIZE, "%s%" PRIu64, source->prefix, source->last % (COUNTER_MAX + 1));
 }
 
 void id_seen(struct id_source *source, const char *id)
