@@ -175,7 +175,7 @@ static int write_entry(struct history *history, struct history_entry *entry, str
 static int trim(struct history *history, size_t written, struct ac_error *error)
 {
     const int64_t numbers[] = {
-        history->minute - history->keep_minutes, (int64_t)MAX(written * 4, (size_t)TRIM_ROWS_MIN)};
+        history->minute - history->keep_minutes, (int64_t)MAX(written * 2, (size_t)TRIM_ROWS_MIN)};
     int r = run(history, HISTORY_SQL_TRIM_MINUTES, NULL, numbers, ARRAY_SIZE(numbers), error);
     if (r < 0 || history->minute % 60 != 0)
         return r;

@@ -3,36 +3,14 @@
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
 #include "base/io.h"
-#include "base/mem.h"
-#include "store/store.h"
-#include "temporary.h"
-
-#define cleanup_directory CLEANUP(temporary_done)
-
-static int try_open(const struct temporary *directory, struct store **ret, struct ac_error *error)
-{
-    const struct store_options options = {.directory = directory->path};
-    return store_open(&options, ret, error);
-}
-
-static struct store *open_good(const struct temporary *directory)
-{
-    struct store *store = NULL;
-    struct ac_error error = {0};
-    if (try_open(directory, &store, &error) != 0)
-        fail_msg("%s", error.message);
-    return store;
-}
+#include "content.h"
 
 static void fails(const struct temporary *directory, int code, const char *part)
 {
@@ -60,41 +38,6 @@ static void run_sql(const struct temporary *directory, const char *sql)
 }
 
 /* ---- Agents, alerts, allocations ---------------------------------------------------------- */
-
-static struct agent_spec make_agent(const char *id)
-{
-    struct agent_spec spec = {.philosophy = AC_MULTI_AGENT,
-        .owner_uid = 4294967295u,
-        .root_pid = 4194303,
-        .root_start_ticks = UINT64_MAX,
-        .limits = {1.5, 512.25, 3600, 1ull << 63}};
-    snprintf(spec.id, sizeof(spec.id), "%s", id);
-    snprintf(spec.agent_template, sizeof(spec.agent_template), "template \"x\"; '--");
-    snprintf(spec.command, sizeof(spec.command), "make -j\xc3\xa9");
-    assert_int_equal(agent_spec_set_label(&spec, "team", "core", NULL), 0);
-    assert_int_equal(agent_spec_set_label(&spec, "empty", "", NULL), 0);
-    return spec;
-}
-
-struct seen {
-    unsigned count;
-    unsigned stop_at; /* return 7 at that one */
-    struct agent_spec agent;
-    int64_t added_ns;
-    uint64_t boot_id;
-    struct ac_alert alerts[8];
-    struct ac_allocation allocation;
-};
-
-static int see_agent(
-    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id)
-{
-    struct seen *seen = userdata;
-    seen->agent = *spec;
-    seen->added_ns = added_ns;
-    seen->boot_id = boot_id;
-    return ++seen->count == seen->stop_at ? 7 : 0;
-}
 
 static int see_alert(void *userdata, const struct ac_alert *alert)
 {
@@ -134,22 +77,6 @@ static void agents_survive(void **state)
     seen = (struct seen){.stop_at = 1};
     assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 7);
     store_close(store);
-}
-
-static struct ac_alert make_alert(int n, enum ac_alert_state alert_state)
-{
-    struct ac_alert alert = {.resource = AC_DISK_IO,
-        .severity = AC_EMERGENCY,
-        .state = alert_state,
-        .threshold = NAN,
-        .current_value = 1e300,
-        .started_ns = n,
-        .updated_ns = 100 + n,
-        .ended_ns = alert_state == AC_ALERT_RESOLVED ? 100 + n : 0};
-    snprintf(alert.alert_id, sizeof(alert.alert_id), "alert-%d", n);
-    snprintf(alert.rule, sizeof(alert.rule), "cpu_threshold");
-    snprintf(alert.message, sizeof(alert.message), "disk at \xf0\x9f\x94\xa5 %d", n);
-    return alert;
 }
 
 static void alerts_survive(void **state)
@@ -243,13 +170,6 @@ static void bytes_survive(void **state)
     assert_int_equal(size, 0);
     mem_free(bytes);
     store_close(store);
-}
-
-static unsigned count_agents(struct store *store)
-{
-    struct seen seen = {0};
-    assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 0);
-    return seen.count;
 }
 
 static void commits_nest(void **state)
@@ -436,170 +356,6 @@ static void read_only_directory_is_told(void **state)
         assert_int_equal(seteuid(0), 0);
 }
 
-/* ---- Trouble ------------------------------------------------------------------------------ */
-
-static void full_disk_loses_nothing_written_before(void **state)
-{
-    (void)state;
-    struct temporary directory cleanup_directory = temporary_make();
-    struct store *store = open_good(&directory);
-    struct ac_error error = {0};
-    struct rlimit saved, limit;
-    int written = 0, r = 0;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
-    signal(SIGXFSZ, SIG_IGN);
-    limit = saved;
-    limit.rlim_cur = 300000;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    for (; r == 0 && written < 10000; written += r == 0) {
-        char id[32];
-        snprintf(id, sizeof(id), "agent-%d", written);
-        struct agent_spec spec = make_agent(id);
-        r = store_put_agent(store, &spec, written, 1, &error);
-    }
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
-    assert_int_equal(r, -ENOSPC);
-    assert_non_null(strstr(error.message, "no space left"));
-    assert_true(written > 10);
-    assert_int_equal(count_agents(store), written);
-    struct agent_spec spec = make_agent("later"); /* with space it goes on by itself */
-    assert_int_equal(store_put_agent(store, &spec, 1, 1, &error), 0);
-    assert_int_equal(store_verify(store, NULL), 0);
-    store_close(store);
-    store = open_good(&directory);
-    assert_int_equal(count_agents(store), written + 1);
-    store_close(store);
-}
-
-static int work(const struct temporary *directory)
-{
-    struct store *store = NULL;
-    struct ac_error error = {0};
-    struct agent_spec spec = make_agent("a");
-    struct ac_alert alert = make_alert(1, AC_ALERT_FIRING);
-    struct seen seen = {0};
-    void *bytes cleanup_free = NULL;
-    size_t size;
-    int r = try_open(directory, &store, &error);
-    if (r == 0)
-        r = store_begin(store, &error);
-    if (r == 0) {
-        r = store_put_agent(store, &spec, 1, 1, &error);
-        if (r == 0)
-            r = store_put_alert(store, &alert, &error);
-        if (r == 0)
-            r = store_commit(store, &error);
-        else
-            store_rollback(store);
-    }
-    if (r == 0)
-        r = store_put_blob(store, "b", "bytes", 5, &error);
-    if (r == 0)
-        r = store_get_blob(store, "b", &bytes, &size, &error);
-    if (r == 0)
-        r = store_each_agent(store, see_agent, &seen, &error);
-    if (r == 0)
-        r = store_verify(store, &error);
-    store_close(store);
-    if (r != error.code)
-        fail_msg("%d but %d: %s", r, error.code, error.message);
-    return r;
-}
-
-static unsigned fail_each(enum fault_kind kind)
-{
-    unsigned failures = 0;
-    for (unsigned n = 1;; n++) {
-        struct temporary directory cleanup_directory = temporary_make();
-        fault_arm(kind, n);
-        int r = work(&directory);
-        bool hit = fault_disarm();
-        if (hit && kind == FAULT_ALLOC && r != -ENOMEM && r != 0)
-            fail_msg("allocation %u: %d", n, r);
-        failures += r < 0;
-        assert_true(hit || r == 0);
-        assert_int_equal(work(&directory), 0); /* nothing is left that hinders */
-        if (!hit)
-            return failures;
-    }
-}
-
-static void every_allocation_may_fail(void **state)
-{
-    (void)state;
-    assert_true(fail_each(FAULT_ALLOC) > 100);
-}
-
-static void every_system_call_may_fail(void **state)
-{
-    (void)state;
-    assert_true(fail_each(FAULT_SYSCALL) >= 4);
-}
-
-/* Writes agents until it is killed; one byte per acknowledged write. */
-static void write_for_ever(const struct temporary *directory, int from, int acknowledge)
-{
-    struct store *store = NULL;
-    if (try_open(directory, &store, NULL) < 0)
-        _exit(1);
-    for (int i = from;; i++) {
-        char id[32], bytes[3000];
-        snprintf(id, sizeof(id), "agent-%d", i);
-        struct agent_spec spec = make_agent(id);
-        memset(bytes, i, sizeof(bytes));
-        if (i % 3 == 0 && store_begin(store, NULL) < 0)
-            _exit(2);
-        if (store_put_agent(store, &spec, i, 1, NULL) < 0 ||
-            store_put_blob(store, "b", bytes, sizeof(bytes), NULL) < 0)
-            _exit(3);
-        if (i % 3 == 0 && store_commit(store, NULL) < 0)
-            _exit(4);
-        if (write(acknowledge, "", 1) != 1)
-            _exit(5);
-    }
-}
-
-static int drain(int fd)
-{
-    char bytes[4096];
-    int total = 0;
-    for (ssize_t n; (n = read(fd, bytes, sizeof(bytes))) > 0;)
-        total += (int)n;
-    return total;
-}
-
-static void killed_at_any_moment_keeps_what_was_acknowledged(void **state)
-{
-    (void)state;
-    struct temporary directory cleanup_directory = temporary_make();
-    unsigned seed = 12345;
-    int acknowledged = 0;
-    for (int round = 0; round < 30; round++) {
-        int pipes[2], status;
-        assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
-        pid_t child = fork();
-        if (child == 0)
-            write_for_ever(&directory, acknowledged, pipes[1]);
-        close(pipes[1]);
-        char first;
-        assert_int_equal(read(pipes[0], &first, 1), 1);
-        usleep((useconds_t)(rand_r(&seed) % 8000));
-        kill(child, SIGKILL);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSIGNALED(status));
-        acknowledged += 1 + drain(pipes[0]);
-        close(pipes[0]);
-        struct store *store = open_good(&directory);
-        unsigned kept = count_agents(store);
-        /* One more may have been committed and not yet told. */
-        assert_in_range(kept, acknowledged, acknowledged + 1);
-        assert_int_equal(store_verify(store, NULL), 0);
-        store_close(store);
-        acknowledged = (int)kept;
-    }
-    assert_true(acknowledged > 100);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,10 +371,6 @@ int main(void)
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(rows_that_make_no_sense_are_damage),
         cmocka_unit_test(read_only_directory_is_told),
-        cmocka_unit_test(full_disk_loses_nothing_written_before),
-        cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test(every_system_call_may_fail),
-        cmocka_unit_test(killed_at_any_moment_keeps_what_was_acknowledged),
     };
     temporary_inject_sqlite();
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
