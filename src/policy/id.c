@@ -13,7 +13,7 @@
 #define BASE36_MAX 13
 
 /* Past this the counter would take more room than an id has; nobody gets there. */
-#define COUNTER_MAX 999999999999999999ull
+#define COUNTER_MAX UINT64_C(999999999999999999)
 
 static const char *base36(uint64_t value, char buffer[BASE36_MAX + 1])
 {
