@@ -180,7 +180,7 @@ static int check_identity(struct store *store, int64_t *ret_version, struct ac_e
 static int migrate(struct store *store, struct ac_error *error)
 {
     char pragmas[96];
-    int64_t version;
+    int64_t version = 0;
     int r = store_begin(store, error);
     if (r == 0)
         r = check_identity(store, &version, error);
