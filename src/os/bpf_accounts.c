@@ -74,18 +74,42 @@ void bpf_accounts_begin(struct bpf_collector *collector)
         struct bpf_slot *slot = &collector->slots[collector->accounts[i].last.slot];
         memset(&slot->late, 0, sizeof(slot->late));
         memset(&slot->living, 0, sizeof(slot->living));
+        slot->rss_bytes = 0;
+        slot->living_rss_peak = 0;
     }
 }
 
 /* The total of one counter: `exited` is read before `late`, which only grows. */
-static uint64_t total(
-    const __u64 *exited, const __u64 *late, const __u64 *living, uint64_t last)
+static uint64_t total(const __u64 *exited, const __u64 *late, const __u64 *living, uint64_t last)
 {
     uint64_t sum = READ_ONCE(*exited);
 
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     sum += READ_ONCE(*living) - READ_ONCE(*late);
     return (int64_t)(sum - last) > 0 ? sum : last;
+}
+
+/*
+ * The range of memory by looks, and what the kernel itself remembers: the highest that each
+ * process ever had. Where that is more than any process had before, it was reached in this
+ * interval, and the agent had at least as much.
+ */
+static void account_memory(struct bpf_account *account, const struct bpf_slot *slot)
+{
+    struct slot_record *record = &account->last;
+    uint64_t peak = MAX(slot->living_rss_peak, record->exited_rss_peak_bytes);
+
+    watch_gauge_sample(&account->rss, slot->rss_bytes);
+    record->rss_min_bytes = account->rss.minimum;
+    record->rss_mean_bytes = account->rss.sum / account->rss.looks;
+    record->rss_max_bytes = account->rss.maximum;
+    record->rss_looks = account->rss.looks;
+    record->known |= SLOT_KNOWN_RSS;
+    if (peak > account->peak) {
+        record->rss_max_bytes = MAX(record->rss_max_bytes, peak);
+        account->peak = peak;
+    }
+    watch_gauge_begin(&account->rss);
 }
 
 static void account_read(struct bpf_account *account, struct bpf_slot *slot)
@@ -104,13 +128,37 @@ static void account_read(struct bpf_account *account, struct bpf_slot *slot)
         __atomic_exchange_n(&slot->exited_rss_peak, 0, __ATOMIC_RELAXED);
     if (record->exited_rss_peak_bytes)
         record->known |= SLOT_KNOWN_EXITED_RSS;
+    account_memory(account, slot);
 }
 
-void bpf_accounts_end(struct bpf_collector *collector)
+/* Returns whether some slot grows. */
+bool bpf_accounts_end(struct bpf_collector *collector)
 {
+    bool growing = false;
+
     for (size_t i = 0; i < collector->n_accounts; i++) {
         struct bpf_account *account = &collector->accounts[i];
         account_read(account, &collector->slots[account->last.slot]);
         collector->records[i] = account->last;
+        growing |= account->rss.growing;
+    }
+    return growing;
+}
+
+void bpf_accounts_look(void *userdata)
+{
+    struct bpf_collector *collector = userdata;
+
+    for (size_t i = 0; i < collector->n_accounts; i++) {
+        struct bpf_slot *slot = &collector->slots[collector->accounts[i].last.slot];
+        slot->look = collector->accounts[i].rss.growing;
+        slot->rss_bytes = 0;
+    }
+    if (bpf_pass_look(collector) < 0)
+        return;
+    for (size_t i = 0; i < collector->n_accounts; i++) {
+        struct bpf_account *account = &collector->accounts[i];
+        if (account->rss.growing)
+            watch_gauge_look(&account->rss, collector->slots[account->last.slot].rss_bytes);
     }
 }

@@ -36,7 +36,12 @@ static int read_sample(struct collector_source *source, struct sample *ret_sampl
     r = bpf_pass_tasks(collector);
     if (r < 0)
         return r;
-    bpf_accounts_end(collector);
+    watch_want_looks(collector->watch, bpf_accounts_end(collector));
+    struct group_record *groups;
+    sample.n_groups = watch_read(collector->watch, &groups);
+    for (size_t i = 0; i < sample.n_groups; i++)
+        bpf_net_read(collector, &groups[i]);
+    sample.groups = groups;
     sample.procs = collector->procs;
     sample.n_procs = collector->n_procs;
     sample.slots = collector->records;
@@ -60,14 +65,42 @@ static int adopt(
         bpf_pass_clear(collector, slot);
         bpf_account_close(collector, slot);
     }
+    /* Its end at once is a help, not a must. */
+    if (r == 0)
+        (void)watch_root(collector->watch, slot, pid);
     return r;
+}
+
+static int watch_cgroup(struct collector_source *source, agent_slot slot, int cgroup_dir_fd)
+{
+    struct bpf_collector *collector = from_source(source);
+
+    int r = watch_group(collector->watch, slot, cgroup_dir_fd);
+    if (r < 0)
+        return r;
+    r = bpf_net_attach(collector, slot, cgroup_dir_fd);
+    return r == -EOPNOTSUPP ? 0 : r; /* network is unknown then */
+}
+
+static int event_fd(struct collector_source *source)
+{
+    return watch_fd(from_source(source)->watch);
+}
+
+static int handle_events(struct collector_source *source)
+{
+    return watch_handle(from_source(source)->watch);
 }
 
 static void release(struct collector_source *source, agent_slot slot)
 {
     struct bpf_collector *collector = from_source(source);
 
-    if (slot > collector->max_slot || !collector->positions[slot])
+    if (slot > collector->max_slot)
+        return;
+    watch_release(collector->watch, slot);
+    bpf_net_detach(collector, slot);
+    if (!collector->positions[slot])
         return;
     bpf_pass_clear(collector, slot);
     bpf_account_close(collector, slot);
@@ -79,10 +112,15 @@ static void collector_free(struct collector_source *source)
 
     if (!collector)
         return;
+    for (agent_slot slot = 0; collector->net_links && slot <= collector->max_slot; slot++)
+        bpf_net_detach(collector, slot);
+    mem_free(collector->net_links);
+    mem_free(collector->net_counters);
     if (collector->slots)
         munmap(collector->slots, collector->slots_size);
     agentcore_bpf__destroy(collector->object);
     machine_reader_free(collector->machine);
+    watch_free(collector->watch);
     mem_free(collector->accounts);
     mem_free(collector->records);
     mem_free(collector->positions);
@@ -116,6 +154,9 @@ static const struct collector_ops ops = {
     .read = read_sample,
     .adopt = adopt,
     .release = release,
+    .watch_group = watch_cgroup,
+    .event_fd = event_fd,
+    .handle_events = handle_events,
     .free = collector_free,
 };
 
@@ -134,8 +175,12 @@ static int build(
     collector->positions = mem_alloc_array((size_t)options->max_slot + 1, sizeof(uint32_t));
     if (!collector->positions)
         return error_errno(error, -ENOMEM, "cannot start the BPF collector");
+    int r = watch_new(options->max_slot, &collector->watch);
+    if (r < 0)
+        return error_errno(error, r, "cannot start the BPF collector");
+    watch_set_look(collector->watch, bpf_accounts_look, collector);
     machine.processes = false;
-    int r = machine_reader_new(&machine, &collector->machine, error);
+    r = machine_reader_new(&machine, &collector->machine, error);
     if (r < 0)
         return r;
     r = bpf_load(&load, &collector->object, error);

@@ -7,6 +7,7 @@
 #include "model/sample.h"
 #include "os/bpf/shared.h"
 #include "os/bpf_collector.h"
+#include "os/watch.h"
 
 struct agentcore_bpf;
 struct bpf_link;
@@ -14,12 +15,8 @@ struct bpf_link;
 /* A slot in use: its last record, and what looks between samples saw. */
 struct bpf_account {
     struct slot_record last;
-    uint64_t rss_seen; /* at the last look or sample: grows? */
-    uint64_t rss_sum;
-    uint64_t rss_min;
-    uint64_t rss_max;
-    uint32_t looks;
-    bool growing;
+    struct watch_gauge rss;
+    uint64_t peak; /* the highest that one process, living or not, ever had */
 };
 
 struct bpf_collector {
@@ -29,6 +26,7 @@ struct bpf_collector {
     size_t slots_size;      /* in bytes, as mapped */
     uint32_t max_slot;
     struct machine_reader *machine;
+    struct watch *watch;
     struct bpf_account *accounts; /* of slots in use, in the order of their adoption */
     struct slot_record *records;  /* [n_accounts] */
     uint32_t *positions;          /* slot -> position in accounts + 1; 0 = not in use */
@@ -37,7 +35,9 @@ struct bpf_collector {
     struct proc_record *procs;
     size_t n_procs;
     size_t procs_capacity;
-    bool looking; /* some slot grows: the timer runs */
+    struct bpf_link **net_links; /* [2 * (max_slot + 1)] by slot: egress, ingress; or NULL */
+    struct bpf_net *net_counters; /* [net_cpus] to read into */
+    int net_cpus;
 };
 
 /* ---- Passes (bpf_pass.c) */
@@ -67,16 +67,20 @@ void bpf_account_close(struct bpf_collector *collector, agent_slot slot);
 /* Before a pass: what the last one found is void. */
 void bpf_accounts_begin(struct bpf_collector *collector);
 
-/* After a pass: fills collector->records. */
-void bpf_accounts_end(struct bpf_collector *collector);
+/* After a pass: fills collector->records. Returns whether some slot's memory grows. */
+bool bpf_accounts_end(struct bpf_collector *collector);
 
-/* ---- Looks between samples (bpf_look.c) */
+/* Looks at the memory of slots that grow: a watch_look. */
+void bpf_accounts_look(void *collector);
 
-/* One look at every slot that grows. Returns 0 or -errno. */
-int bpf_look(struct bpf_collector *collector);
+/* ---- Network (bpf_net.c) */
 
-/* At a sample: puts what the looks saw into @record and begins anew with the memory that the
- * sample shows. Sets account->growing. */
-void bpf_look_close(struct bpf_account *account, struct slot_record *record, uint64_t rss_now);
+/* Counts the packets of a cgroup for @slot from now on, in place of one before. Returns 0;
+ * -EOPNOTSUPP without CAP_NET_ADMIN; -errno. */
+int bpf_net_attach(struct bpf_collector *collector, agent_slot slot, int cgroup_dir_fd);
+void bpf_net_detach(struct bpf_collector *collector, agent_slot slot);
+
+/* Fills the network fields of a group's record, where they are counted. */
+void bpf_net_read(struct bpf_collector *collector, struct group_record *record);
 
 #endif

@@ -90,6 +90,36 @@ static __always_inline void record_memory(
     }
 }
 
+/* A stack has 512 bytes, and there is never more than one pass at a time. */
+static struct process process;
+static struct bpf_proc record;
+
+static __always_inline u64 record_rss(const struct bpf_proc *of)
+{
+    return of->rss_anon_bytes + of->rss_file_bytes + of->rss_shmem_bytes;
+}
+
+/* A child between vfork and exec runs in its parent's memory, which is counted there. */
+static __always_inline bool is_memory_of_parent(struct task_struct *task)
+{
+    return task->real_parent->mm == task->mm;
+}
+
+static __always_inline void account_memory(struct task_struct *task, struct bpf_slot *account)
+{
+    u64 now = record_rss(&record);
+    struct mm_struct *mm = task->mm;
+
+    if (mm && is_memory_of_parent(task))
+        return;
+    account->rss_bytes += now;
+    u64 peak = mm ? (u64)mm->hiwater_rss << page_shift : 0;
+    if (peak < now)
+        peak = now;
+    if (peak > account->living_rss_peak)
+        account->living_rss_peak = peak;
+}
+
 static __always_inline struct task_struct *leader_of_pass(struct bpf_iter__task *ctx)
 {
     struct task_struct *task = ctx->task;
@@ -98,10 +128,6 @@ static __always_inline struct task_struct *leader_of_pass(struct bpf_iter__task 
         return 0;
     return task;
 }
-
-/* A stack has 512 bytes, and there is never more than one pass at a time. */
-static struct process process;
-static struct bpf_proc record;
 
 /* Runs again for the same task where the record did not fit any more: it changes nothing before
  * the record is written. */
@@ -131,8 +157,10 @@ int tasks(struct bpf_iter__task *ctx)
     if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)) || !slot)
         return 0;
     struct bpf_slot *account = slot_get(slot);
-    if (account)
+    if (account) {
         used_add(&account->living, &process.living);
+        account_memory(task, account);
+    }
     return 0;
 }
 
@@ -210,8 +238,7 @@ int look(struct bpf_iter__task *ctx)
     struct bpf_slot *account = slot ? slot_get(slot) : 0;
     if (!account || !account->look)
         return 0;
-    /* A child between vfork and exec runs in its parent's memory. */
-    if (!task->mm || task->real_parent->mm == task->mm)
+    if (!task->mm || is_memory_of_parent(task))
         return 0;
     rss_read(task, 0, &rss);
     account->rss_bytes += pages_bytes(rss.pages[RSS_ANON]) + pages_bytes(rss.pages[RSS_FILE]) +

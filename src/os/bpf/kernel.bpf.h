@@ -75,6 +75,7 @@ struct percpu_counter {
 };
 
 struct mm_struct {
+    unsigned long hiwater_rss; /* pages; brought up to date when memory is given back */
     struct percpu_counter rss_stat[4];
 };
 

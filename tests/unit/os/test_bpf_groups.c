@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Watched cgroups, network, events at once and looks between samples, on a real kernel. */
+#include "os/bpf_collector.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "bpf_fixture.h"
+#include "os/watch.h"
+#include "workload.h"
+
+static struct test_cgroup cgroup;
+
+static int cgroup_setup(void **state)
+{
+    (void)state;
+    cgroup.path[0] = '\0';
+    return 0;
+}
+
+static int cgroup_teardown(void **state)
+{
+    (void)state;
+    collector->ops->release(collector, 1);
+    if (cgroup.path[0])
+        test_cgroup_done(&cgroup);
+    return 0;
+}
+
+/* Puts a worker into a watched cgroup of its own. */
+static void start_watched(struct worker *worker, void (*work)(void *argument), void *argument)
+{
+    if (!test_cgroup_make(&cgroup)) {
+        cgroup.path[0] = '\0';
+        skip();
+    }
+    worker_start(worker, work, argument);
+    test_cgroup_add(&cgroup, worker->pid);
+    adopt(1, worker->pid);
+    assert_int_equal(collector->ops->watch_group(collector, 1, cgroup.dir_fd), 0);
+}
+
+static void require_file(struct worker *worker, const char *name)
+{
+    if (faccessat(cgroup.dir_fd, name, R_OK, 0) == 0)
+        return;
+    worker_go(worker);
+    worker_end(worker);
+    skip(); /* the memory controller belongs to another hierarchy here */
+}
+
+static const struct group_record *group_of(agent_slot slot)
+{
+    for (size_t i = 0; i < sample.n_groups; i++) {
+        if (sample.groups[i].slot == slot)
+            return &sample.groups[i];
+    }
+    return NULL;
+}
+
+/* ---- Network */
+
+struct traffic {
+    int family;
+    int type;
+    size_t bytes;
+};
+
+static void address_fill(int family, struct sockaddr_storage *address, socklen_t *length)
+{
+    memset(address, 0, sizeof(*address));
+    address->ss_family = (sa_family_t)family;
+    if (family == AF_INET) {
+        ((struct sockaddr_in *)address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        *length = sizeof(struct sockaddr_in);
+    } else {
+        ((struct sockaddr_in6 *)address)->sin6_addr = in6addr_loopback;
+        *length = sizeof(struct sockaddr_in6);
+    }
+}
+
+static void move_bytes(int from, int to, size_t bytes)
+{
+    static char block[1000];
+    size_t moved = 0;
+
+    for (size_t sent = 0; sent < bytes; sent += sizeof(block)) {
+        if (send(from, block, sizeof(block), 0) != sizeof(block))
+            abort();
+        for (ssize_t n = 0; moved < sent + sizeof(block); moved += (size_t)n) {
+            n = recv(to, block, sizeof(block), 0);
+            if (n <= 0)
+                abort();
+        }
+    }
+}
+
+/* Sends over loopback from one of its sockets to another. */
+static void work_traffic(void *argument)
+{
+    const struct traffic *traffic = argument;
+    struct sockaddr_storage address;
+    socklen_t length;
+    int server = socket(traffic->family, traffic->type | SOCK_CLOEXEC, 0);
+    int client = socket(traffic->family, traffic->type | SOCK_CLOEXEC, 0);
+
+    address_fill(traffic->family, &address, &length);
+    if (bind(server, (struct sockaddr *)&address, length) < 0)
+        abort();
+    getsockname(server, (struct sockaddr *)&address, &length);
+    if (traffic->type == SOCK_STREAM && listen(server, 1) < 0)
+        abort();
+    if (connect(client, (struct sockaddr *)&address, length) < 0)
+        abort();
+    int end = traffic->type == SOCK_STREAM ? accept(server, NULL, NULL) : server;
+    move_bytes(client, end, traffic->bytes);
+    close(client);
+    if (end != server)
+        close(end);
+    close(server);
+}
+
+static bool have_family(int family)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    address_fill(family, &address, &length);
+    bool ok = bind(fd, (struct sockaddr *)&address, length) == 0;
+    close(fd);
+    return ok;
+}
+
+static void check_traffic(int family, int type)
+{
+    struct worker worker;
+    struct traffic traffic = {family, type, 100000};
+
+    if (!have_family(family))
+        skip();
+    start_watched(&worker, work_traffic, &traffic);
+    worker_go(&worker);
+    worker_wait_done(&worker);
+    read_sample();
+    const struct group_record *group = group_of(1);
+    assert_non_null(group);
+    assert_true(group->known & GROUP_KNOWN_NETWORK);
+    /* Each packet leaves and arrives; headers of 28 to 72 bytes on 1000, and replies of TCP. */
+    assert_in_range(group->loopback_bytes, 2 * traffic.bytes, 3 * traffic.bytes);
+    assert_true(group->packets >= 200);
+    assert_int_equal(group->received_bytes, 0);
+    assert_int_equal(group->sent_bytes, 0);
+    worker_end(&worker);
+}
+
+static void test_tcp4_is_counted(void **state)
+{
+    (void)state;
+    check_traffic(AF_INET, SOCK_STREAM);
+}
+
+static void test_udp4_is_counted(void **state)
+{
+    (void)state;
+    check_traffic(AF_INET, SOCK_DGRAM);
+}
+
+static void test_tcp6_is_counted(void **state)
+{
+    (void)state;
+    check_traffic(AF_INET6, SOCK_STREAM);
+}
+
+static void test_udp6_is_counted(void **state)
+{
+    (void)state;
+    check_traffic(AF_INET6, SOCK_DGRAM);
+}
+
+static void test_an_agent_without_cgroup_has_no_network_figure(void **state)
+{
+    struct worker worker;
+
+    (void)state;
+    worker_start(&worker, work_nothing, NULL);
+    adopt(1, worker.pid);
+    read_sample();
+    assert_null(group_of(1));
+    worker_go(&worker);
+    worker_end(&worker);
+}
+
+static void test_group_files_are_read(void **state)
+{
+    struct worker worker;
+
+    (void)state;
+    start_watched(&worker, work_nothing, NULL);
+    read_sample();
+    const struct group_record *group = group_of(1);
+    assert_non_null(group);
+    assert_true(group->known & GROUP_KNOWN_CPU);
+    assert_int_equal(group->cgroup_id, find(worker.pid)->cgroup_id);
+    worker_go(&worker);
+    worker_end(&worker);
+}
+
+static bool group_is_gone(void *argument)
+{
+    (void)argument;
+    read_sample();
+    return group_of(1) == NULL;
+}
+
+static void test_a_group_that_is_removed_leaves_the_samples(void **state)
+{
+    struct worker worker;
+
+    (void)state;
+    start_watched(&worker, work_nothing, NULL);
+    worker_go(&worker);
+    worker_end(&worker);
+    test_cgroup_done(&cgroup);
+    cgroup.path[0] = '\0';
+    assert_true(eventually(group_is_gone, NULL));
+}
+
+static void test_watching_cycles_leak_nothing(void **state)
+{
+    struct worker worker;
+
+    (void)state;
+    start_watched(&worker, work_nothing, NULL);
+    collector->ops->release(collector, 1);
+    uint32_t before = fds_of_self();
+    for (int i = 0; i < scaled(1000); i++) {
+        assert_int_equal(collector->ops->watch_group(collector, 1, cgroup.dir_fd), 0);
+        if (i % 2)
+            collector->ops->release(collector, 1);
+    }
+    collector->ops->release(collector, 1);
+    assert_int_equal(fds_of_self(), before);
+    worker_go(&worker);
+    worker_end(&worker);
+}
+
+/* ---- Events */
+
+/* Waits for the descriptor, and handles events until one asks for a sample. */
+static bool sample_is_due(uint64_t within_ns)
+{
+    struct pollfd event = {.fd = collector->ops->event_fd(collector), .events = POLLIN};
+    struct mono start = clock_mono();
+
+    for (;;) {
+        uint64_t passed = mono_since(clock_mono(), start);
+        if (passed >= within_ns)
+            return false;
+        if (poll(&event, 1, (int)((within_ns - passed) / NS_PER_MSEC) + 1) > 0 &&
+            collector->ops->handle_events(collector) == 1)
+            return true;
+    }
+}
+
+static void test_the_end_of_a_first_process_is_told_at_once(void **state)
+{
+    struct worker worker;
+
+    (void)state;
+    worker_start(&worker, work_nothing, NULL);
+    adopt(1, worker.pid);
+    assert_false(sample_is_due(20 * MS));
+    worker_go(&worker);
+    kill(worker.pid, SIGKILL);
+    assert_true(sample_is_due(NS_PER_SEC));
+    worker_end(&worker);
+}
+
+static void work_eat(void *argument)
+{
+    size_t size = *(size_t *)argument;
+    pid_t child = fork();
+
+    if (child == 0) {
+        char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memset(memory, 1, size);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+
+static void test_an_oom_kill_is_told_at_once(void **state)
+{
+    struct worker worker;
+    size_t size = 64u << 20;
+
+    (void)state;
+    start_watched(&worker, work_eat, &size);
+    require_file(&worker, "memory.max");
+    assert_int_equal(io_write_file(cgroup.dir_fd, "memory.max", "25165824"), 0);
+    io_write_file(cgroup.dir_fd, "memory.swap.max", "0");
+    read_sample();
+    assert_int_equal(group_of(1)->oom_kills, 0);
+    worker_go(&worker);
+    bool killed = false;
+    for (int i = 0; i < 50 && !killed; i++) {
+        if (!sample_is_due(5 * NS_PER_SEC))
+            break;
+        read_sample();
+        killed = group_of(1)->oom_kills > 0;
+    }
+    assert_true(killed);
+    worker_end(&worker);
+}
+
+/* ---- Looks */
+
+static void work_burst(void *argument)
+{
+    size_t *size = argument;
+
+    for (int part = 0; part < 2; part++) {
+        char *memory = mmap(
+            NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        if (memory == MAP_FAILED)
+            abort();
+        munmap(memory, *size);
+    }
+}
+
+static void test_a_burst_between_two_samples_is_seen_at_its_height(void **state)
+{
+    struct worker worker;
+    size_t size = 48u << 20;
+
+    (void)state;
+    worker_start(&worker, work_burst, &size);
+    adopt(1, worker.pid);
+    read_sample();
+    uint64_t before = slot_of(1)->rss_max_bytes;
+    worker_go(&worker);
+    worker_wait_done(&worker);
+    read_sample();
+    const struct slot_record *slot = slot_of(1);
+    assert_true(slot->known & SLOT_KNOWN_RSS);
+    assert_true(slot->rss_max_bytes >= before + size - (1u << 20));
+    assert_true(slot->rss_min_bytes <= before + (4u << 20));
+    read_sample();
+    assert_true(slot_of(1)->rss_max_bytes < before + size); /* once */
+    worker_end(&worker);
+}
+
+static void test_a_burst_of_a_short_process_is_seen(void **state)
+{
+    struct worker worker;
+    size_t size = 40u << 20;
+
+    (void)state;
+    worker_start(&worker, work_eat, &size);
+    adopt(1, worker.pid);
+    read_sample();
+    worker_go(&worker);
+    worker_wait_done(&worker);
+    uint64_t highest = 0;
+    for (int i = 0; i < 200 && highest < size; i++) {
+        read_sample();
+        highest = MAX(highest, slot_of(1)->rss_max_bytes);
+        poll(NULL, 0, 5);
+    }
+    assert_true(highest >= size);
+    worker_end(&worker);
+}
+
+static void work_grow(void *argument)
+{
+    size_t step = *(size_t *)argument;
+
+    for (int i = 0; i < 8; i++) {
+        char *memory = mmap(
+            NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        if (memory == MAP_FAILED)
+            abort();
+        poll(NULL, 0, 100);
+    }
+}
+
+static void test_what_grows_is_looked_at_between_samples(void **state)
+{
+    struct worker worker;
+    size_t step = 8u << 20;
+
+    (void)state;
+    worker_start(&worker, work_grow, &step);
+    adopt(1, worker.pid);
+    read_sample();
+    worker_go(&worker);
+    poll(NULL, 0, 250);
+    read_sample(); /* grows: looks begin */
+    struct pollfd event = {.fd = collector->ops->event_fd(collector), .events = POLLIN};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(poll(&event, 1, 5000), 1);
+        assert_int_equal(collector->ops->handle_events(collector), 0);
+    }
+    read_sample();
+    const struct slot_record *slot = slot_of(1);
+    assert_true(slot->rss_looks >= 4);
+    assert_true(slot->rss_min_bytes < slot->rss_max_bytes);
+    assert_true(slot->rss_mean_bytes > slot->rss_min_bytes);
+    assert_true(slot->rss_mean_bytes < slot->rss_max_bytes);
+    worker_wait_done(&worker);
+    worker_end(&worker);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, cgroup_setup, cgroup_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_tcp4_is_counted),
+        TEST(test_udp4_is_counted),
+        TEST(test_tcp6_is_counted),
+        TEST(test_udp6_is_counted),
+        TEST(test_an_agent_without_cgroup_has_no_network_figure),
+        TEST(test_group_files_are_read),
+        TEST(test_a_group_that_is_removed_leaves_the_samples),
+        TEST(test_watching_cycles_leak_nothing),
+        TEST(test_the_end_of_a_first_process_is_told_at_once),
+        TEST(test_an_oom_kill_is_told_at_once),
+        TEST(test_a_burst_between_two_samples_is_seen_at_its_height),
+        TEST(test_a_burst_of_a_short_process_is_seen),
+        TEST(test_what_grows_is_looked_at_between_samples),
+    };
+
+    if (bpf_skip_all())
+        return 0;
+    return cmocka_run_group_tests_name("bpf_groups", tests, bpf_setup, bpf_teardown);
+}
