@@ -3,10 +3,11 @@
 # The demonstration from start to end, and interrupted: it shows what it promises and leaves no
 # process behind. Arguments: agentcored, agentcore. Prints TAP.
 set -u
+AGENTCORED=$(realpath "$1") AGENTCORE=$(realpath "$2")
+export AGENTCORED AGENTCORE DEMO_SECONDS=2
 cd "${SOURCE_ROOT:?}" || exit 1
 # shellcheck source=tests/tap.sh
 . tests/tap.sh
-export AGENTCORED=$1 AGENTCORE=$2 DEMO_SECONDS=2
 DEMO_DIR=$(realpath --relative-to=. "$(mktemp -d -p "${BUILD_ROOT:?}" demo.XXXXXX)")
 export DEMO_DIR
 log=$DEMO_DIR.log

@@ -16,8 +16,8 @@ import tempfile
 import time
 import traceback
 
-AGENTCORED = sys.argv[1] if len(sys.argv) > 1 else "agentcored"
-AGENTCORE = sys.argv[2] if len(sys.argv) > 2 else "agentcore"
+AGENTCORED = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "agentcored"
+AGENTCORE = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else "agentcore"
 NOBODY = 65534
 
 _tests = []
