@@ -86,6 +86,8 @@ void core_free(struct core *core)
     predict_free(core->predict);
     recent_free(core->recent);
     mem_free(core->slots);
+    mem_free(core->inboxes);
+    mem_free(core->waiting);
     mem_free(core->events);
     mem_free(core);
 }
@@ -219,12 +221,12 @@ static void core_tick_machine(struct core *core)
     core_check_stall(core, machine);
 }
 
-static void core_ledger_use(struct core *core, const struct agent *agent)
+int core_ledger_use(struct core *core, const struct agent *agent)
 {
     const struct ac_usage *usage = &agent->usage;
     double cpu = usage->known & AC_KNOWN_CPU_PERCENT ? usage->cpu_percent : 0;
     double mib = usage->known & AC_KNOWN_MEMORY_MB ? usage->memory_mb : 0;
-    (void)ledger_set_used(core->ledger, agent->spec.id, cpu, (uint64_t)(mib * USAGE_MIB));
+    return ledger_set_used(core->ledger, agent->spec.id, cpu, (uint64_t)(mib * USAGE_MIB));
 }
 
 static void core_tick_agents(struct core *core)
@@ -238,7 +240,7 @@ static void core_tick_agents(struct core *core)
             struct rules_subject subject = core_subject(core, agent);
             (void)recent_append(core->recent, agent->slot, &agent->usage);
             rules_check(core->rules, &subject, &agent->usage, core->now);
-            core_ledger_use(core, agent);
+            (void)core_ledger_use(core, agent);
         }
         core_check_agent_extras(core, agent);
     }
@@ -321,6 +323,7 @@ static void core_tick_ledger(struct core *core)
 int core_tick(struct core *core, const struct sample *sample)
 {
     struct registry_changes changes;
+    core_flush(core);
     int r = registry_apply(core->registry, sample, &changes);
     if (r < 0)
         return r;
@@ -337,18 +340,21 @@ int core_tick(struct core *core, const struct sample *sample)
 
 /* ---- Looking */
 
-const struct registry *core_registry(const struct core *core)
+const struct registry *core_registry(struct core *core)
 {
+    core_flush(core);
     return core->registry;
 }
 
 struct rules *core_rules(struct core *core)
 {
+    core_flush(core);
     return core->rules;
 }
 
 struct ledger *core_ledger(struct core *core)
 {
+    core_flush(core);
     return core->ledger;
 }
 
@@ -364,6 +370,7 @@ struct scale *core_scale(struct core *core)
 
 void core_system(struct core *core, struct ac_system_metrics *ret_metrics)
 {
+    core_flush(core);
     const struct machine_record *machine = registry_machine(core->registry);
     *ret_metrics = (struct ac_system_metrics){
         .current_usage = *registry_machine_usage(core->registry),

@@ -62,7 +62,8 @@ int core_agent_attach(struct core *core, const struct agent_spec *spec, struct m
  * from. Returns 0 or -ENOENT. */
 int core_agent_remove(struct core *core, const char *id, struct moment now);
 
-/* Reported usage; checks the agent's thresholds. Returns 0, -EINVAL, -ENOENT, -ENOSPC. */
+/* Reported usage: history, thresholds and ledger follow at once, or beyond 16 reports of one agent
+ * within a second at the next tick or look. Returns 0, -EINVAL, -ENOENT, -ENOSPC. */
 int core_report(struct core *core, const char *id, const struct ac_usage *usage, struct moment now,
     bool create, struct ac_error *error);
 
@@ -112,7 +113,7 @@ int core_scale_record(struct core *core, enum ac_philosophy philosophy, uint32_t
 
 /* ---- Looking */
 
-const struct registry *core_registry(const struct core *core);
+const struct registry *core_registry(struct core *core);
 struct rules *core_rules(struct core *core);
 struct ledger *core_ledger(struct core *core);
 struct predict *core_predictor(struct core *core);

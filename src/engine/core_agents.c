@@ -35,6 +35,16 @@ static void core_slot_reset(struct core *core, agent_slot slot)
     struct core_slot *memory = core_slot_at(core, slot);
     if (memory)
         *memory = (struct core_slot){0};
+    core_inbox_reset(core, slot);
+}
+
+int core_check_id(const char *id, struct ac_error *error)
+{
+    if (ac_agent_id_valid(id))
+        return 0;
+    return error_set(error, -EINVAL,
+        "agent_id: \"%.40s\" is not 1 to %d letters, digits, '_' or '-'", id ? id : "",
+        AC_AGENT_ID_MAX);
 }
 
 static int add_error(const struct agent_spec *spec, int r, struct ac_error *error)
@@ -64,14 +74,13 @@ static void core_drop_exited(struct core *core, const char *id, struct moment no
 int core_agent_add(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error)
 {
-    if (!ac_agent_id_valid(spec->id))
-        return error_set(error, -EINVAL,
-            "agent_id: \"%.40s\" is not 1 to %d letters, digits, '_' or '-'", spec->id,
-            AC_AGENT_ID_MAX);
+    int r = core_check_id(spec->id, error);
+    if (r < 0)
+        return r;
     core->now = now;
     core_drop_exited(core, spec->id, now);
     const struct agent *agent;
-    int r = registry_add(core->registry, spec, now, &agent);
+    r = registry_add(core->registry, spec, now, &agent);
     if (r < 0)
         return add_error(spec, r, error);
     core_slot_reset(core, agent->slot);
@@ -121,6 +130,7 @@ void core_learn(struct core *core, const struct agent *agent, struct moment now)
 
 int core_agent_remove(struct core *core, const char *id, struct moment now)
 {
+    core_flush(core);
     const struct agent *agent = registry_get(core->registry, id);
     if (!agent)
         return -ENOENT;
@@ -133,45 +143,6 @@ int core_agent_remove(struct core *core, const char *id, struct moment now)
     (void)ledger_release(core->ledger, id);
     core_agent_event(core, EVENT_AGENT_REMOVED, agent);
     return registry_remove(core->registry, id);
-}
-
-int core_report(struct core *core, const char *id, const struct ac_usage *usage, struct moment now,
-    bool create, struct ac_error *error)
-{
-    const struct agent *agent;
-    int r = ac_usage_validate(usage, error);
-    if (r < 0)
-        return r;
-    if (!ac_agent_id_valid(id))
-        return error_set(error, -EINVAL,
-            "agent_id: \"%.40s\" is not 1 to %d letters, digits, '_' or '-'", id ? id : "",
-            AC_AGENT_ID_MAX);
-    struct ac_usage stamped = *usage;
-    if (stamped.timestamp_ns == 0)
-        stamped.timestamp_ns = now.wall_ns;
-    core->now = now;
-    uint32_t before = registry_count(core->registry);
-    r = registry_report(core->registry, id, &stamped, now, create, &agent);
-    if (r == -ENOENT)
-        return error_set(error, r, "agent %s is not known", id);
-    if (r == -ENOSPC)
-        return error_set(
-            error, r, "agent %s: there are as many agents as caps.max_agents allows", id);
-    if (r < 0)
-        return error_errno(error, r, "agent %s", id);
-    if (registry_count(core->registry) != before) {
-        core_slot_reset(core, agent->slot);
-        core_agent_event(core, EVENT_AGENT_ADDED, agent);
-    }
-    if (agent->measured.known == 0) {
-        struct rules_subject subject = core_subject(core, agent);
-        r = recent_append(core->recent, agent->slot, &stamped);
-        rules_check(core->rules, &subject, &agent->usage, now);
-    }
-    double cpu = agent->usage.known & AC_KNOWN_CPU_PERCENT ? agent->usage.cpu_percent : 0;
-    double mib = agent->usage.known & AC_KNOWN_MEMORY_MB ? agent->usage.memory_mb : 0;
-    int used = ledger_set_used(core->ledger, id, cpu, (uint64_t)(mib * USAGE_MIB));
-    return r < 0 ? r : used;
 }
 
 /* ---- Alerts */
@@ -263,6 +234,7 @@ int64_t core_history(struct core *core, const char *subject, int64_t from_ns, in
     struct ac_usage **ret_usages)
 {
     const struct agent *agent;
+    core_flush(core);
     *ret_usages = NULL;
     if (find_subject(core, subject, &agent) < 0)
         return 0;

@@ -8,6 +8,8 @@
 
 #define CORE_EVENTS_MAX 4096
 
+struct core_inbox;
+
 /* What core itself remembers of an agent, by slot. */
 struct core_slot {
     uint64_t oom_kills; /* as last seen in its cgroup */
@@ -28,6 +30,9 @@ struct core {
     uint32_t exited_agents;  /* still shown in the registry */
     struct core_slot *slots; /* 0..n_slots-1 */
     uint32_t n_slots;
+    struct core_inbox *inboxes; /* core_report.c; 0..n_inboxes-1 */
+    agent_slot *waiting;        /* slots whose inbox holds a usage; room for n_inboxes */
+    uint32_t n_inboxes, n_waiting;
     uint64_t machine_fds_max;
     struct moment now;    /* of the call in progress: what events are stamped with */
     struct event *events; /* ring */
@@ -49,6 +54,21 @@ struct rules_subject core_subject(const struct core *core, const struct agent *a
 
 /* Judges what the rules table cannot see in a usage: OOM kills, stalls, run times. */
 void core_check_agent_extras(struct core *core, const struct agent *agent);
+
+/* -EINVAL with the rule in @error. */
+int core_check_id(const char *id, struct ac_error *error);
+
+/* Tells the ledger what the agent uses. 0 or -ENOMEM. */
+int core_ledger_use(struct core *core, const struct agent *agent);
+
+/* Puts reports to use that wait in inboxes; to be called before anybody looks. */
+void core_flush_slow(struct core *core);
+static inline void core_flush(struct core *core)
+{
+    if (core->n_waiting > 0)
+        core_flush_slow(core);
+}
+void core_inbox_reset(struct core *core, agent_slot slot);
 
 void core_learn(struct core *core, const struct agent *agent, struct moment now);
 void core_pools_update(struct core *core, uint64_t usage_age_ns);

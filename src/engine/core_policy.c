@@ -25,6 +25,7 @@ int core_allocate(struct core *core, const struct agent_spec *spec,
     struct ledger_request request = {
         .agent_id = spec->id, .policy = policy, .limits = spec->limits};
     struct ac_allocation allocation;
+    core_flush(core);
     core->now = now;
     core_predict(core, spec->philosophy, spec->agent_template, now, &request.predicted);
     int r = ledger_request(core->ledger, &request, now, &allocation);

@@ -240,10 +240,12 @@ static size_t collect_rows(struct daemon *daemon)
     }
     const struct agent *agent;
     agent_slot slot = 0;
-    daemon->rows[n++] = (struct history_row){"", registry_machine_usage(registry)};
+    daemon->rows[n++] =
+        (struct history_row){.subject = "", .usage = registry_machine_usage(registry)};
     while ((agent = registry_next(registry, &slot))) {
         if (agent->state != AGENT_EXITED && agent->usage.known != 0)
-            daemon->rows[n++] = (struct history_row){agent->spec.id, &agent->usage};
+            daemon->rows[n++] =
+                (struct history_row){.subject = agent->spec.id, .usage = &agent->usage};
     }
     return n;
 }

@@ -282,6 +282,47 @@ static void test_reported_agents(void **state)
     core_free(core);
 }
 
+/* Beyond 16 reports in a second only the last counts, and every look sees it. */
+static void test_reports_in_a_tight_loop(void **state)
+{
+    struct world world;
+    struct ac_usage usage, *history;
+    struct event event;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    core_tick(core, &world.sample);
+    ac_usage_init(&usage);
+    usage.known = AC_KNOWN_CPU_PERCENT;
+    for (int i = 0; i <= 50; i++) {
+        usage.cpu_percent = i;
+        assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, NULL), 0);
+    }
+    assert_true(registry_get(core_registry(core), "r")->usage.cpu_percent == 50);
+    assert_int_equal(core_history(core, "r", 0, INT64_MAX, &history), 16);
+    assert_true(history[15].cpu_percent == 50);
+    ac_free(history);
+    drain(core, EVENT_ALERT, NULL);
+
+    usage.cpu_percent = 99; /* waits, and is judged at the tick */
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, NULL), 0);
+    assert_int_equal(drain(core, EVENT_ALERT, NULL), 0);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, &event), 1);
+    assert_string_equal(event.agent_id, "r");
+
+    usage.cpu_percent = 98; /* what waits does not outlive its agent */
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, NULL), 0);
+    assert_int_equal(core_agent_remove(core, "r", world.sample.when), 0);
+    core_tick(core, &world.sample);
+    assert_null(registry_get(core_registry(core), "r"));
+    world_pass(&world, 1); /* a new second: at once again */
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, NULL), 0);
+    assert_int_equal(core_history(core, "r", 0, INT64_MAX, &history), 1);
+    ac_free(history);
+    core_free(core);
+}
+
 static void test_pools(void **state)
 {
     struct world world;
@@ -387,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_oom_kill_is_an_emergency_once),
         cmocka_unit_test(test_allocations_never_promise_twice),
         cmocka_unit_test(test_reported_agents),
+        cmocka_unit_test(test_reports_in_a_tight_loop),
         cmocka_unit_test(test_pools),
         cmocka_unit_test(test_events_are_capped),
         cmocka_unit_test(test_every_allocation_fails_once),
