@@ -70,7 +70,7 @@ struct pool_body {
 
 /* ---- Queries */
 
-struct history_query {
+struct span_query {
     uint32_t given;
     int64_t since_ns;
     int64_t until_ns;

@@ -286,7 +286,7 @@ static const struct schema_field history_fields[] = {
     ANSWER("since", FIELD_TIME, "As asked for"),
     ANSWER("until", FIELD_TIME, "As asked for"),
     ANSWER("step_seconds", FIELD_NUMBER, "Of a point; 0 = each sample is one"),
-    ANSWER_WORD("source", words_history, "recent: from memory; minutes: from disk"),
+    ANSWER_WORD("source", words_history, "recent: finer than a minute; minutes: a minute or more"),
     ANSWER_OF("points", FIELD_LIST, &schema_point, "Oldest first; gaps have none"),
 };
 SCHEMA(schema_history, "History", "Usage over time", history_fields)

@@ -195,23 +195,23 @@ static const struct schema_field history_fields[] = {
     {.name = "since",
         .kind = FIELD_TIME,
         .help = "A time, Unix seconds, or a duration back from now. Default: 1h",
-        AT(struct history_query, since_ns)},
+        AT(struct span_query, since_ns)},
     {.name = "until",
         .kind = FIELD_TIME,
         .help = "As since. Default: now",
-        AT(struct history_query, until_ns)},
+        AT(struct span_query, until_ns)},
     {.name = "step",
         .kind = FIELD_DURATION,
         .help = "Length of a point; 0 = the finest there is. Default: 0",
-        AT(struct history_query, step_ns)},
+        AT(struct span_query, step_ns)},
     {.name = "limit",
         .kind = FIELD_INTEGER,
         .help = "Points at most: the step grows until they fit. Default: 10000",
         .minimum = 1,
         .maximum = 100000,
-        AT(struct history_query, limit)},
+        AT(struct span_query, limit)},
 };
-SCHEMA(schema_history_query, "HistoryQuery", "", struct history_query, history_fields)
+SCHEMA(schema_history_query, "HistoryQuery", "", struct span_query, history_fields)
 
 static const struct schema_field agents_fields[] = {
     {.name = "state",

@@ -137,16 +137,20 @@ void json_put_int(struct json_writer *w, int64_t value)
 
 void number_format(struct buf *out, double value)
 {
-    double size = fabs(value);
-    if (size >= 9e12) { /* no room for six decimals; whole numbers have no decimal point at all */
+    double size = fabs(value), whole = floor(size);
+    if (size >= 9e15) { /* above 2^53 there are only whole numbers, and no decimal point */
         buf_printf(out, "%.0f", value);
         return;
     }
-    uint64_t micro = (uint64_t)llround(size * 1e6);
-    unsigned decimals = (unsigned)(micro % 1000000);
-    if (value < 0 && micro > 0)
+    uint64_t integer = (uint64_t)whole;
+    unsigned decimals = (unsigned)lround((size - whole) * 1e6);
+    if (decimals == 1000000) {
+        integer++;
+        decimals = 0;
+    }
+    if (value < 0 && (integer > 0 || decimals > 0))
         buf_append_char(out, '-');
-    buf_printf(out, "%" PRIu64, micro / 1000000);
+    buf_printf(out, "%" PRIu64, integer);
     if (decimals == 0)
         return;
     buf_printf(out, ".%06u", decimals);

@@ -106,7 +106,7 @@ struct net_call {
         struct pool_body pool;
     } body;
     union {
-        struct history_query history;
+        struct span_query history;
         struct agents_query agents;
         struct alerts_query alerts;
         struct prediction_query prediction;

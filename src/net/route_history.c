@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/system/history and /v1/agents/{id}/history: from memory where that holds the whole span,
- * else from the minutes on disk. */
+ * else from disk. */
 #include "net/route.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ struct span {
 
 static bool take_span(struct net_call *call, const struct agent *agent, struct span *ret_span)
 {
-    const struct history_query *query = &call->query.history;
+    const struct span_query *query = &call->query.history;
     int64_t now = call->request->now.wall_ns;
     *ret_span = (struct span){.subject = agent ? agent->spec.id : "",
         .known_from = agent ? agent->added.wall_ns : 0,
@@ -38,10 +38,17 @@ static bool take_span(struct net_call *call, const struct agent *agent, struct s
     return false;
 }
 
+/* Of the part of the span in which there can be points. */
+static uint64_t span_length(const struct span *span)
+{
+    int64_t since = MAX(span->since, span->known_from);
+    return since < span->until ? (uint64_t)(span->until - since) : 0;
+}
+
 /* The smallest step of whole seconds with which the span has at most .limit points. */
 static uint64_t fitting_step(const struct span *span, uint64_t at_least)
 {
-    uint64_t length = (uint64_t)(span->until - span->since);
+    uint64_t length = span_length(span);
     uint64_t parts = span->limit > 1 ? span->limit - 1 : 1; /* the first and last may be cut */
     uint64_t step = (length / parts / NS_PER_SEC + 1) * NS_PER_SEC;
     return MAX(at_least, step);
@@ -64,34 +71,35 @@ static int write_point(void *userdata, const struct history_point *point)
     return w->out->failed ? -ENOMEM : 0;
 }
 
-static void write_head(struct net_call *call, const struct span *span, const char *source)
+static void write_head(struct net_call *call, const struct span *span)
 {
     struct json_writer *w = &call->out;
     json_object_begin(w);
     json_field_text(w, "subject", span->subject[0] ? span->subject : NULL);
     json_field_time(w, "since", span->since);
     json_field_time(w, "until", span->until);
-    json_field_double(w, "step_seconds", (double)span->step / NS_PER_SEC);
-    json_field_text(w, "source", source);
     json_key(w, "points");
     json_array_begin(w);
 }
 
-static void write_tail(struct net_call *call)
+/* What the points are is known when they are written. */
+static void write_tail(struct net_call *call, uint64_t step_ns)
 {
-    json_array_end(&call->out);
-    json_object_end(&call->out);
+    struct json_writer *w = &call->out;
+    json_array_end(w);
+    json_field_double(w, "step_seconds", (double)step_ns / NS_PER_SEC);
+    json_field_text(w, "source", step_ns >= MINUTE_NS ? "minutes" : "recent");
+    json_object_end(w);
 }
 
 static int answer_recent(
     struct net_call *call, struct span *span, const struct ac_usage *usages, size_t n)
 {
-    if ((span->step == 0 && n > span->limit) ||
-        (span->step > 0 && (uint64_t)(span->until - span->since) / span->step >= span->limit))
+    if (n > span->limit && (span->step == 0 || span_length(span) / span->step >= span->limit))
         span->step = fitting_step(span, span->step);
-    write_head(call, span, "recent");
+    write_head(call, span);
     int r = fold_usages(usages, n, span->step, write_point, call);
-    write_tail(call);
+    write_tail(call, span->step);
     return r;
 }
 
@@ -99,28 +107,30 @@ static int answer_recent(
 struct stored {
     struct net_call *call;
     int64_t end;
-    uint64_t count;
+    uint64_t step, count;
 };
 
 static int write_stored(void *userdata, const struct history_point *point)
 {
     struct stored *stored = userdata;
-    stored->end = point->from_ns + (int64_t)point->step_ns;
+    stored->end = point->from_ns + (int64_t)MAX(point->step_ns, (uint64_t)1);
+    stored->step = MAX(stored->step, point->step_ns);
     stored->count++;
     return write_point(stored->call, point);
 }
 
-static int answer_minutes(
+static int answer_stored(
     struct net_call *call, struct span *span, const struct ac_usage *usages, size_t n)
 {
     struct ac_error error = {0};
+    struct net_daemon_stats stats;
     struct stored stored = {.call = call, .end = span->since};
     size_t newer = 0;
-    span->step = MAX(span->step, MINUTE_NS);
-    if ((uint64_t)(span->until - span->since) / span->step >= span->limit)
+    context_daemon_stats(call->context, &stats);
+    uint64_t finest = (uint64_t)(stats.interval_seconds * (double)NS_PER_SEC);
+    if (span_length(span) / MAX(MAX(span->step, finest), NS_PER_MSEC) >= span->limit)
         span->step = fitting_step(span, span->step);
-    span->step = (span->step + MINUTE_NS - 1) / MINUTE_NS * MINUTE_NS;
-    write_head(call, span, "minutes");
+    write_head(call, span);
     int r = history_range(call->context->history, span->subject, span->since, span->until,
         span->step, (uint32_t)span->limit, write_stored, &stored, &error);
     if (r < 0)
@@ -128,8 +138,8 @@ static int answer_minutes(
     while (newer < n && usages[newer].timestamp_ns < stored.end)
         newer++;
     if (stored.count < span->limit)
-        r = fold_usages(usages + newer, n - newer, span->step, write_point, call);
-    write_tail(call);
+        r = fold_usages(usages + newer, n - newer, stored.step, write_point, call);
+    write_tail(call, stored.step);
     return r;
 }
 
@@ -148,7 +158,7 @@ static bool recent_covers(
     struct history *history = call->context->history;
     if (!history)
         return true;
-    if (n == 0 || span->step >= 60 * MINUTE_NS)
+    if (n == 0)
         return false;
     context_daemon_stats(call->context, &stats);
     int64_t first = usages[0].timestamp_ns;
@@ -171,7 +181,7 @@ static int answer_history(struct net_call *call, const struct agent *agent)
         return (int)n;
     if (recent_covers(call, &span, usages, (size_t)n))
         return answer_recent(call, &span, usages, (size_t)n);
-    return answer_minutes(call, &span, usages, (size_t)n);
+    return answer_stored(call, &span, usages, (size_t)n);
 }
 
 int route_system_history(struct net_call *call)

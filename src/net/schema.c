@@ -359,7 +359,8 @@ static int query_time(const char *text, int64_t now_ns, void *at, const struct p
     if (parse_double(text, length, &seconds) == 0) {
         if (seconds < 0 || seconds > 9.2e9)
             return fail(error, place, "%s is no time in Unix seconds", text);
-        *(int64_t *)at = (int64_t)(seconds * 1e9);
+        *(int64_t *)at =
+            (int64_t)seconds * (int64_t)NS_PER_SEC + (int64_t)((seconds - floor(seconds)) * 1e9);
         return 0;
     }
     if (parse_duration(text, length, &value) < 0 || value > (uint64_t)now_ns)
