@@ -28,7 +28,7 @@ static const struct opt history_table[] = {
     {"step", 0, OPT_DURATION, "DURATION", "one point per this time [table: 60 points in all]",
         HISTORY(step_ns), 1, 31536000},
     {"metric", 'm', OPT_LIST, "NAME,...",
-        "cpu, memory, disk, network, files, cores, memory_percent [the first five]",
+        "cpu, memory, disk, network, files, cores, memory_percent",
         HISTORY(metrics), 0, 0},
     {"format", 'f', OPT_CHOICE, "table|spark|csv|json", "how to print it [table]", HISTORY(format),
         0, 0},

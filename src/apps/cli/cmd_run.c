@@ -46,15 +46,17 @@ static void forget_agent(struct cli *cli, const char *id)
     struct ac_error error;
     buf_append_str(&path, "/v1/agents");
     client_path_add(&path, id);
-    if (!path.failed)
+    if (!path.failed && cli_connect(cli) == 0)
         client_call(cli->client, "DELETE", path.data, NULL, NULL, NULL, &error);
 }
 
 /* The daemon knows our pid by now: the command takes it over, with terminal, environment and
- * signals as they are. */
+ * signals as they are. The connection is closed first: not all of its descriptors are
+ * close-on-exec. */
 static int become_command(struct cli *cli, const struct agent_spec *spec, char **command)
 {
     fflush(NULL);
+    client_free(TAKE_PTR(cli->client));
     if (setenv("AGENTCORE_AGENT_ID", spec->id, 1) == 0)
         execvp(command[0], command);
     int code = errno;

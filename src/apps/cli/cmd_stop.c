@@ -63,6 +63,7 @@ static int print_stopped(
     const struct cli *cli, const char *id, const char *name, const json_t *answer)
 {
     char count[TEXT_SHORT];
+    double n = field_number(answer, "signalled");
     if (cli->common.json) {
         json_t *out cleanup_json = json_object();
         json_object_set_new(out, "id", json_string(id));
@@ -70,8 +71,7 @@ static int print_stopped(
         return cli_print_json(cli, out, true);
     }
     if (answer)
-        printf("%s: %s sent to %s processes\n", id, name,
-            text_count(count, field_number(answer, "signalled")));
+        printf("%s: %s sent to %s process%s\n", id, name, text_count(count, n), n == 1 ? "" : "es");
     else
         printf("%s: forgotten\n", id);
     return 0;

@@ -41,8 +41,21 @@ struct summary {
     unsigned counts[SPARK_WIDTH];
 };
 
-static void summary_add(
-    struct summary *summary, const json_t *point, const struct history_metric *metric, double part)
+/* A point covers the bins of its step, so that few points make no gaps. */
+static void fill_bins(struct summary *summary, double value, double from, double to)
+{
+    if (!(from >= 0 && from < 1))
+        return;
+    size_t first = (size_t)(from * SPARK_WIDTH);
+    size_t last = to > from ? (size_t)ceil(fmin(to, 1) * SPARK_WIDTH) : first + 1;
+    for (size_t i = first; i < SPARK_WIDTH && i < MAX(last, first + 1); i++) {
+        summary->bins[i] += value;
+        summary->counts[i]++;
+    }
+}
+
+static void summary_add(struct summary *summary, const json_t *point,
+    const struct history_metric *metric, double from, double to)
 {
     double mean = value_of(point, "mean", metric), least = value_of(point, "min", metric);
     double most = value_of(point, "max", metric);
@@ -53,11 +66,7 @@ static void summary_add(
     summary->sum += mean;
     summary->last = mean;
     summary->n++;
-    if (part >= 0 && part <= 1) {
-        size_t bin = MIN((size_t)(part * SPARK_WIDTH), (size_t)SPARK_WIDTH - 1);
-        summary->bins[bin] += mean;
-        summary->counts[bin]++;
-    }
+    fill_bins(summary, mean, from, to);
 }
 
 static void summarise(
@@ -66,11 +75,12 @@ static void summarise(
     const json_t *points = field_get(answer, "points");
     int64_t from = field_time(answer, "since"), to = field_time(answer, "until");
     double span = to > from ? (double)(to - from) : 1;
+    double step = field_number(answer, "step_seconds") * NS_PER_SEC;
     *summary = (struct summary){.least = INFINITY, .most = -INFINITY, .last = NAN};
     for (size_t i = 0; i < json_array_size(points); i++) {
         const json_t *point = json_array_get(points, i);
-        double part = (double)(field_time(point, "time") - from) / span;
-        summary_add(summary, point, metric, part);
+        double at = (double)(field_time(point, "time") - from) / span;
+        summary_add(summary, point, metric, at, at + step / span);
     }
 }
 

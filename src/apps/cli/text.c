@@ -177,19 +177,25 @@ const char *text_percent(char out[TEXT_SHORT], double percent)
     return out;
 }
 
+static const char *const long_units[] = {" KiB", " MiB", " GiB", " TiB"};
+
 /* Three digits or so: a value below 10 has one decimal. */
 static const char *scaled(
     char out[TEXT_SHORT], double mib, const char *const units[4], const char *end)
 {
     if (!isfinite(mib))
         return unknown(out);
+    if (mib == 0) {
+        snprintf(out, TEXT_SHORT, "0%s%s", units == long_units ? " B" : "", end);
+        return out;
+    }
     double value = mib * 1024;
     unsigned unit = 0;
     while (unit < 3 && fabs(value) >= 999.5) {
         value /= 1024;
         unit++;
     }
-    bool decimal = fabs(value) < 9.95 && value != 0;
+    bool decimal = fabs(value) < 9.95;
     snprintf(out, TEXT_SHORT, "%.*f%s%s", decimal ? 1 : 0, value, units[unit], end);
     return out;
 }
@@ -199,8 +205,6 @@ const char *text_size(char out[TEXT_SHORT], double mib)
     static const char *const units[] = {"K", "M", "G", "T"};
     return scaled(out, mib, units, "");
 }
-
-static const char *const long_units[] = {" KiB", " MiB", " GiB", " TiB"};
 
 const char *text_size_long(char out[TEXT_SHORT], double mib)
 {
@@ -231,7 +235,7 @@ const char *text_duration(char out[TEXT_SHORT], double seconds)
         return unknown(out);
     seconds = fabs(seconds);
     uint64_t whole = (uint64_t)(seconds + 0.5);
-    if (seconds < 9.95)
+    if (seconds < 9.95 && seconds != (double)whole)
         snprintf(out, TEXT_SHORT, "%.1fs", seconds);
     else if (whole < 100)
         snprintf(out, TEXT_SHORT, "%us", (unsigned)whole);

@@ -62,12 +62,14 @@ static void title_line(const struct top_data *data, struct buf *out)
 {
     char a[TEXT_SHORT], b[TEXT_SHORT], time[TEXT_SHORT];
     const json_t *system = data->system;
+    double agents = field_number(system, "active_agents");
+    double alerts = field_number(system, "active_alerts");
     int64_t now = clock_wall_ns();
     buf_append_str(out, "agentcore  ");
     text_safe(out, field_text(system, "hostname"));
-    buf_printf(out, "  %s  %s agents  %s alerts  up %s", text_time_short(time, now, now),
-        text_count(a, field_number(system, "active_agents")),
-        text_count(b, field_number(system, "active_alerts")),
+    buf_printf(out, "  %s  %s agent%s  %s alert%s  up %s", text_time_short(time, now, now),
+        text_count(a, agents), agents == 1 ? "" : "s", text_count(b, alerts),
+        alerts == 1 ? "" : "s",
         text_duration((char[TEXT_SHORT]){0}, field_number(system, "daemon.uptime_seconds")));
 }
 
