@@ -149,7 +149,7 @@ struct ac_alert {
     char agent_id[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
     char rule[40];                      /* e.g. "cpu_threshold", "oom_kill", "manual" */
     enum ac_resource resource;
-    enum ac_severity severity;
+    enum ac_severity severity; /* of a resolved alert: its last one */
     enum ac_alert_state state;
     bool acknowledged;
     char message[256];
