@@ -20,7 +20,8 @@ struct core_inbox {
     struct ac_usage usage; /* where .waiting */
     uint64_t second_ns;    /* start of the second that .count counts */
     uint32_t count;
-    bool waiting;
+    bool waiting; /* .usage is to be put to use */
+    bool listed;  /* in core->waiting, where each slot stands once */
 };
 
 static struct core_inbox *inbox_at(struct core *core, agent_slot slot)
@@ -44,7 +45,7 @@ static struct core_inbox *inbox_at(struct core *core, agent_slot slot)
 void core_inbox_reset(struct core *core, agent_slot slot)
 {
     if (slot < core->n_inboxes)
-        core->inboxes[slot] = (struct core_inbox){0};
+        core->inboxes[slot] = (struct core_inbox){.listed = core->inboxes[slot].listed};
 }
 
 /* History, thresholds and ledger of what the registry has taken in. */
@@ -66,6 +67,7 @@ void core_flush_slow(struct core *core)
     for (uint32_t i = 0; i < core->n_waiting; i++) {
         struct core_inbox *inbox = &core->inboxes[core->waiting[i]];
         const struct agent *agent = registry_at(core->registry, core->waiting[i]);
+        inbox->listed = false;
         if (!agent || !inbox->waiting)
             continue;
         inbox->waiting = false;
@@ -92,10 +94,10 @@ static bool report_waits(struct core *core, struct core_inbox *inbox, agent_slot
     inbox->usage = *usage;
     if (usage->timestamp_ns == 0)
         inbox->usage.timestamp_ns = now.wall_ns;
-    if (!inbox->waiting) {
-        inbox->waiting = true;
+    inbox->waiting = true;
+    if (!inbox->listed)
         core->waiting[core->n_waiting++] = slot;
-    }
+    inbox->listed = true;
     return true;
 }
 

@@ -323,6 +323,26 @@ static void test_reports_in_a_tight_loop(void **state)
     core_free(core);
 }
 
+/* An agent that reports for many seconds without a tick stands in the list of inboxes once. */
+static void test_reports_without_a_tick(void **state)
+{
+    struct world world;
+    struct ac_usage usage;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    ac_usage_init(&usage);
+    usage.known = AC_KNOWN_CPU_PERCENT;
+    usage.cpu_percent = 1;
+    for (int second = 0; second < 100; second++) {
+        for (int i = 0; i < 20; i++)
+            assert_int_equal(core_report(core, "r", &usage, world.sample.when, true, NULL), 0);
+        world_pass(&world, 1);
+    }
+    assert_int_equal(registry_count(core_registry(core)), 1);
+    core_free(core);
+}
+
 static void test_pools(void **state)
 {
     struct world world;
@@ -429,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_allocations_never_promise_twice),
         cmocka_unit_test(test_reported_agents),
         cmocka_unit_test(test_reports_in_a_tight_loop),
+        cmocka_unit_test(test_reports_without_a_tick),
         cmocka_unit_test(test_pools),
         cmocka_unit_test(test_events_are_capped),
         cmocka_unit_test(test_every_allocation_fails_once),
