@@ -208,6 +208,22 @@ static void core_check_stall(struct core *core, const struct machine_record *mac
             .hold_ms = 30000});
 }
 
+void core_restored_alert(struct core *core, const struct ac_alert *alert, struct moment now)
+{
+    static const char *const passing[] = {"oom_kill", "memory_stall", "state", "provider"};
+    for (size_t i = 0; i < ARRAY_SIZE(passing); i++) {
+        struct rules_raise raise = {.rule = alert->rule,
+            .resource = alert->resource,
+            .severity = alert->severity,
+            .message = alert->message,
+            .threshold = alert->threshold,
+            .current_value = alert->current_value,
+            .hold_ms = CORE_HOLD_MS};
+        if (strcmp(alert->rule, passing[i]) == 0)
+            (void)core_raise(core, alert->agent_id, &raise, now, NULL);
+    }
+}
+
 /* ---- The tick */
 
 static void core_tick_machine(struct core *core)
@@ -221,12 +237,19 @@ static void core_tick_machine(struct core *core)
     core_check_stall(core, machine);
 }
 
+/* MiB to bytes; what no machine has is all there is. */
+static uint64_t mib_bytes(double mib)
+{
+    double bytes = mib * USAGE_MIB;
+    return bytes < 18446744073709549568.0 ? (uint64_t)bytes : UINT64_MAX;
+}
+
 int core_ledger_use(struct core *core, const struct agent *agent)
 {
     const struct ac_usage *usage = &agent->usage;
     double cpu = usage->known & AC_KNOWN_CPU_PERCENT ? usage->cpu_percent : 0;
     double mib = usage->known & AC_KNOWN_MEMORY_MB ? usage->memory_mb : 0;
-    return ledger_set_used(core->ledger, agent->spec.id, cpu, (uint64_t)(mib * USAGE_MIB));
+    return ledger_set_used(core->ledger, agent->spec.id, cpu, mib_bytes(mib));
 }
 
 static void core_tick_agents(struct core *core)
@@ -334,7 +357,7 @@ int core_tick(struct core *core, const struct sample *sample)
     core_tick_retention(core);
     core_tick_ledger(core);
     rules_expire(core->rules, core->now);
-    core_pools_update(core, 0);
+    core_pools_update(core);
     return 0;
 }
 

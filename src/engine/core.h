@@ -76,6 +76,9 @@ int core_check(
     struct core *core, const char *subject, const struct ac_usage *usage, struct moment now);
 int core_raise(struct core *core, const char *agent_id, const struct rules_raise *raise,
     struct moment now, struct ac_alert *ret_alert);
+
+/* An alert that rules_restore put back: one from a passing cause gets its time limit again. */
+void core_restored_alert(struct core *core, const struct ac_alert *alert, struct moment now);
 int core_clear(struct core *core, const char *agent_id, enum ac_resource resource, const char *rule,
     struct moment now);
 

@@ -71,6 +71,6 @@ static inline void core_flush(struct core *core)
 void core_inbox_reset(struct core *core, agent_slot slot);
 
 void core_learn(struct core *core, const struct agent *agent, struct moment now);
-void core_pools_update(struct core *core, uint64_t usage_age_ns);
+void core_pools_update(struct core *core);
 
 #endif

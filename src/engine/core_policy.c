@@ -69,11 +69,19 @@ int core_release(struct core *core, const char *agent_or_allocation_id, struct m
 struct pool_sum {
     double cpu_used, cpu_allotted;       /* percent of capacity */
     double memory_used, memory_allotted; /* MiB */
+    uint64_t age_ns;                     /* of the oldest usage counted */
     uint32_t agents;
 };
 
 /* An agent counts for a resource where both its use and its allotment (its own maximum, else
  * its reservation) are known. */
+static uint64_t usage_age(const struct core *core, const struct agent *agent)
+{
+    if (agent->measured.known != 0 || agent->usage.timestamp_ns >= core->now.wall_ns)
+        return 0;
+    return (uint64_t)(core->now.wall_ns - agent->usage.timestamp_ns);
+}
+
 static void pool_add(struct core *core, const struct agent *agent, struct pool_sum *sum)
 {
     const struct ac_usage *usage = &agent->usage;
@@ -94,6 +102,8 @@ static void pool_add(struct core *core, const struct agent *agent, struct pool_s
         sum->memory_used += usage->memory_mb;
         sum->memory_allotted += memory;
     }
+    if (usage->known != 0)
+        sum->age_ns = MAX(sum->age_ns, usage_age(core, agent));
     sum->agents++;
 }
 
@@ -105,14 +115,14 @@ static double pool_utilization(const struct pool_sum *sum)
 }
 
 static void pool_decide(
-    struct core *core, enum ac_philosophy philosophy, const struct pool_sum *sum, uint64_t age_ns)
+    struct core *core, enum ac_philosophy philosophy, const struct pool_sum *sum)
 {
     struct scale_decision decision;
     enum scale_direction before = core->decisions[philosophy].direction;
     core->pool_agents[philosophy] = sum->agents;
     core->utilization[philosophy] = pool_utilization(sum);
-    scale_decide(
-        &core->scale, philosophy, core->utilization[philosophy], age_ns, core->now.mono, &decision);
+    scale_decide(&core->scale, philosophy, core->utilization[philosophy], sum->age_ns,
+        core->now.mono, &decision);
     core->decisions[philosophy] = decision;
     if (decision.direction == SCALE_HOLD || decision.direction == before)
         return;
@@ -126,7 +136,7 @@ static void pool_decide(
         ac_philosophy_name(philosophy), decision.from, decision.to, decision.reason);
 }
 
-void core_pools_update(struct core *core, uint64_t usage_age_ns)
+void core_pools_update(struct core *core)
 {
     struct pool_sum sums[AC_PHILOSOPHY_COUNT] = {0};
     agent_slot cursor = 0;
@@ -137,7 +147,7 @@ void core_pools_update(struct core *core, uint64_t usage_age_ns)
         pool_add(core, agent, &sums[agent->spec.philosophy]);
     }
     for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
-        pool_decide(core, (enum ac_philosophy)i, &sums[i], usage_age_ns);
+        pool_decide(core, (enum ac_philosophy)i, &sums[i]);
 }
 
 void core_pool(

@@ -30,6 +30,7 @@ struct agent_spec {
     uint32_t owner_uid; /* who started it */
     int32_t root_pid;   /* 0 = reported only */
     uint64_t root_start_ticks;
+    bool announced_itself; /* the root process registered itself: it may be moved to a cgroup */
     uint32_t labels_size;
     char labels[AGENT_LABELS_MAX_BYTES]; /* key NUL value NUL ..., see agent_spec_next_label */
 };

@@ -184,6 +184,7 @@ int listen_peer(int fd, gid_t gid, struct net_peer *ret_peer)
         return -errno;
     bool member = gid != (gid_t)-1 && (peer.gid == gid || has_group(fd, gid));
     *ret_peer = (struct net_peer){.authenticated = true,
+        .pid = peer.pid,
         .privileged = peer.uid == 0 || peer.uid == geteuid() || member,
         .uid = peer.uid};
     return 0;

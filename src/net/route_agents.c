@@ -169,6 +169,7 @@ static bool take_pid(struct net_call *call, struct agent_spec *spec)
     }
     spec->root_pid = pid;
     spec->root_start_ticks = before;
+    spec->announced_itself = pid == call->request->peer.pid;
     spec->owner_uid = call->request->peer.uid == UINT32_MAX ? owner : call->request->peer.uid;
     return true;
 }

@@ -38,19 +38,23 @@ static void event_log(const struct event *event)
         log_str("text", event->text));
 }
 
-/* The collector follows who is an agent. */
+/* The collector and the cgroups follow who is an agent. */
 static void event_collector(struct daemon *daemon, const struct event *event)
 {
     const struct collector_ops *ops = daemon->collector->ops;
     if (event->kind == EVENT_AGENT_REMOVED && ops->release)
         ops->release(daemon->collector, event->agent_slot);
-    if (event->kind != EVENT_AGENT_ADDED || !ops->adopt)
+    if (event->kind == EVENT_AGENT_REMOVED || event->kind == EVENT_AGENT_EXITED)
+        groups_remove(daemon, event->agent_id);
+    if (event->kind != EVENT_AGENT_ADDED)
         return;
     const struct agent *agent = registry_get(core_registry(daemon->core), event->agent_id);
     if (!agent || agent->slot != event->agent_slot || agent->spec.root_pid == 0)
         return;
-    int r = ops->adopt(
-        daemon->collector, agent->slot, agent->spec.root_pid, agent->spec.root_start_ticks);
+    groups_add(daemon, agent);
+    int r = ops->adopt ? ops->adopt(daemon->collector, agent->slot, agent->spec.root_pid,
+                             agent->spec.root_start_ticks)
+                       : 0;
     if (r < 0 && r != -ESRCH)
         log_event(LOG_LEVEL_WARNING, "collector cannot follow an agent",
             log_str("agent", agent->spec.id), log_str("reason", strerror(-r)));
@@ -159,6 +163,7 @@ static void core_options_from(const struct config *config, struct core_options *
     ret_options->scale.cooldown_ns = config->scaling.cooldown_ns;
     ret_options->scale.target_percent = config->scaling.target_percent;
     ret_options->scale.stabilization_ns = config->scaling.stabilization_ns;
+    ret_options->scale.stale_ns = MAX(3 * config->interval_ns, 30 * NS_PER_SEC);
     ret_options->scale.step = config->scaling.step;
     ret_options->scale.minimum = config->scaling.minimum;
     ret_options->scale.maximum = config->scaling.maximum;
@@ -358,8 +363,10 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
     int r = open_core(daemon, error);
     if (r == 0)
         r = open_collector(daemon, error);
-    if (r == 0)
+    if (r == 0) {
+        groups_open(daemon);
         r = persist_open(daemon, error);
+    }
     if (r == 0)
         r = open_loop(daemon, error);
     if (r == 0) {
@@ -384,7 +391,7 @@ int daemon_new(const struct options *options, struct config *config, struct daem
     }
     daemon->options = *options;
     daemon->config = *config;
-    daemon->proc_fd = -1;
+    daemon->proc_fd = daemon->groups_fd = -1;
     int r = daemon_open(daemon, error);
     if (r < 0) {
         daemon_free(daemon);
@@ -421,6 +428,7 @@ void daemon_free(struct daemon *daemon)
     if (daemon->collector)
         daemon->collector->ops->free(daemon->collector);
     core_free(daemon->core);
+    groups_close(daemon);
     io_closep(&daemon->proc_fd);
     config_done(&daemon->config);
     mem_free(daemon);

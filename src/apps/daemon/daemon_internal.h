@@ -26,6 +26,7 @@ struct daemon {
     struct net_context net;
     struct net_server *server;
     int proc_fd;
+    int groups_fd;      /* directory of the agents' cgroups; -1 = none */
     bool state_failing; /* the store refuses writes: everything is written again when it works */
     struct mono saved;  /* when the learnt state was last written */
     struct mono started;
@@ -61,6 +62,15 @@ void persist_close(struct daemon *daemon);
 int control_stop(struct daemon *daemon, const struct agent *agent, int signal, uint64_t grace_ns,
     uint32_t *ret_signalled, struct ac_error *error);
 void control_free(struct daemon *daemon);
+
+/* ---- groups.c */
+
+void groups_open(struct daemon *daemon);
+void groups_add(struct daemon *daemon, const struct agent *agent);
+
+/* The group of an agent whose processes are gone; one that is not empty stays. */
+void groups_remove(struct daemon *daemon, const char *id);
+void groups_close(struct daemon *daemon);
 
 /* ---- daemon.c */
 
