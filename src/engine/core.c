@@ -13,6 +13,9 @@
 /* How long an alert from a passing cause (an OOM kill, a stall) stays after its last sight. */
 #define CORE_HOLD_MS 300000u
 
+/* How long processes must outlive their agent's root to be called orphans. */
+#define ORPHANS_AFTER_NS (2 * NS_PER_SEC)
+
 void core_options_init(struct core_options *ret_options)
 {
     *ret_options = (struct core_options){
@@ -183,10 +186,34 @@ static void core_check_time(struct core *core, const struct agent *agent)
             .current_value = age});
 }
 
+/* Processes that end together with their root are no orphans: told is what outlives it. */
+static void core_check_orphans(struct core *core, const struct agent *agent)
+{
+    struct core_slot *memory = core_slot_at(core, agent->slot);
+    if (!memory || memory->orphaned_ns == 0 || agent->state != AGENT_ORPHANS ||
+        core->now.mono.ns - memory->orphaned_ns < ORPHANS_AFTER_NS)
+        return;
+    memory->orphaned_ns = 0;
+    struct event *event = core_event_new(core, EVENT_AGENT_ORPHANS, agent->spec.id);
+    char text[256];
+    snprintf(text, sizeof(text), "agent %s ended and left %u process%s behind", agent->spec.id,
+        agent->processes, agent->processes == 1 ? "" : "es");
+    if (event)
+        snprintf(event->text, sizeof(event->text), "%s", text);
+    core_raise_for(core, agent,
+        &(struct rules_raise){.rule = "orphans",
+            .resource = AC_MEMORY,
+            .severity = AC_INFO,
+            .message = text,
+            .threshold = NAN,
+            .current_value = agent->processes});
+}
+
 void core_check_agent_extras(struct core *core, const struct agent *agent)
 {
     core_check_oom(core, agent);
     core_check_time(core, agent);
+    core_check_orphans(core, agent);
 }
 
 static void core_check_stall(struct core *core, const struct machine_record *machine)
@@ -272,20 +299,9 @@ static void core_tick_agents(struct core *core)
 static void core_tick_ended(struct core *core, const struct registry_changes *changes)
 {
     for (size_t i = 0; i < changes->n_orphaned; i++) {
-        const struct agent *agent = registry_at(core->registry, changes->orphaned[i]);
-        struct event *event = core_event_new(core, EVENT_AGENT_ORPHANS, agent->spec.id);
-        char text[256];
-        snprintf(text, sizeof(text), "agent %s ended and left %u process%s behind", agent->spec.id,
-            agent->processes, agent->processes == 1 ? "" : "es");
-        if (event)
-            snprintf(event->text, sizeof(event->text), "%s", text);
-        core_raise_for(core, agent,
-            &(struct rules_raise){.rule = "orphans",
-                .resource = AC_MEMORY,
-                .severity = AC_INFO,
-                .message = text,
-                .threshold = NAN,
-                .current_value = agent->processes});
+        struct core_slot *memory = core_slot_at(core, changes->orphaned[i]);
+        if (memory)
+            memory->orphaned_ns = core->now.mono.ns;
     }
     for (size_t i = 0; i < changes->n_exited; i++) {
         const struct agent *agent = registry_at(core->registry, changes->exited[i]);

@@ -12,8 +12,9 @@ struct core_inbox;
 
 /* What core itself remembers of an agent, by slot. */
 struct core_slot {
-    uint64_t oom_kills; /* as last seen in its cgroup */
-    bool learnt;        /* its run went to the predictor */
+    uint64_t oom_kills;   /* as last seen in its cgroup */
+    uint64_t orphaned_ns; /* monotonic: since when its root is gone; 0 = it is not, or told */
+    bool learnt;          /* its run went to the predictor */
 };
 
 struct core {

@@ -378,6 +378,8 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
         r = persist_restore(daemon, error);
     if (r == 0)
         r = open_server(daemon, error);
+    if (r == 0)
+        r = privileges_drop(error);
     return r;
 }
 

@@ -63,6 +63,11 @@ int control_stop(struct daemon *daemon, const struct agent *agent, int signal, u
     uint32_t *ret_signalled, struct ac_error *error);
 void control_free(struct daemon *daemon);
 
+/* ---- privileges.c */
+
+/* Gives up what is not needed from here on. Returns 0 or -errno. */
+int privileges_drop(struct ac_error *error);
+
 /* ---- groups.c */
 
 void groups_open(struct daemon *daemon);
