@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "net/server_internal.h"
 
-#define SWEEP_US 1000000ull
+#define SWEEP_NS NS_PER_SEC
 
 void net_server_options_from_config(
     const struct config *config, struct net_server_options *ret_options)
@@ -46,11 +46,16 @@ static void run_side(struct http_side *side, uint64_t *wait_us)
 
 void server_run(struct net_server *server)
 {
-    uint64_t wait_us = UINT64_MAX;
+    uint64_t wait_us = UINT64_MAX, now = clock_mono().ns;
     run_side(&server->unix_side, &wait_us);
     run_side(&server->tcp_side, &wait_us);
-    if (server->conns || server->refused[0] >= 0)
-        wait_us = MIN(wait_us, SWEEP_US);
+    /* Traffic must not put the sweep off. */
+    if (!server->conns && server->refused[0] < 0)
+        server->sweep_ns = 0;
+    else if (server->sweep_ns == 0)
+        server->sweep_ns = now + SWEEP_NS;
+    if (server->sweep_ns != 0)
+        wait_us = MIN(wait_us, server->sweep_ns > now ? (server->sweep_ns - now) / 1000 + 1 : 0);
     if (wait_us == UINT64_MAX) {
         (void)sd_event_source_set_enabled(server->timer, SD_EVENT_OFF);
         return;
@@ -70,7 +75,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     struct net_server *server = userdata;
     (void)source;
     (void)usec;
-    conns_sweep(server);
+    if (server->sweep_ns != 0 && clock_mono().ns >= server->sweep_ns) {
+        server->sweep_ns = 0;
+        conns_sweep(server);
+    }
     server_run(server);
     return 0;
 }
@@ -179,7 +187,7 @@ static int start(
     if (r < 0)
         return error_set(error, r, "out of memory");
     r = sd_event_add_time_relative(
-        server->event, &server->timer, CLOCK_MONOTONIC, SWEEP_US, 0, on_timer, server);
+        server->event, &server->timer, CLOCK_MONOTONIC, 0, 1, on_timer, server);
     if (r < 0)
         return error_errno(error, r, "the HTTP server's timer");
     if (options->group && listen_group(options->group, &server->gid) < 0)

@@ -69,6 +69,7 @@ void conns_forget_refused(struct net_server *server)
 {
     for (size_t i = 0; i < REFUSED_MAX; i++)
         io_closep(&server->refused[i]);
+    server->refused_next = 0; /* so that the first place tells whether there is any */
 }
 
 /* Answers without MHD. The socket stays open for a moment: closing it with the request unread

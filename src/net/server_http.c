@@ -319,8 +319,9 @@ int http_side_start(
         on_log, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, side,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, side, MHD_OPTION_URI_LOG_CALLBACK, on_target,
         side, MHD_OPTION_CONNECTION_LIMIT, options->max_connections + 16,
-        MHD_OPTION_CONNECTION_TIMEOUT, timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONN_MEMORY, MHD_OPTION_ARRAY, certificate ? tls : none, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_TIMEOUT, timeout,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY, MHD_OPTION_ARRAY,
+        certificate ? tls : none, MHD_OPTION_END);
     if (side->mhd)
         return 0;
     if (certificate)

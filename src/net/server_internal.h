@@ -56,6 +56,7 @@ struct net_server {
     char *token;
     gid_t gid; /* of the privileged group; -1 = none */
     sd_event_source *timer;
+    uint64_t sweep_ns; /* monotonic: when connections are looked at next; 0 = there are none */
     struct stream_ring *ring;
     struct net_conn *conns;     /* all */
     struct net_conn *accepting; /* being handed to MHD */
