@@ -4,27 +4,61 @@
  * network by agent. Other agents (attached by pid) stay where they are: moving somebody else's
  * processes would take them away from whoever manages them.
  *
- * The groups are agentcore/<id> at the root of the cgroup v2 mount. Without the mount, or without
- * the right to write there, agents are metered by their processes alone.
+ * The groups are agentcore-<hash of the socket's path>/<id> at the root of the cgroup v2 mount: two
+ * daemons never share one, and a restarted one finds its own. Empty ones are removed at start and
+ * stop. Without the mount, or without the right to write there, agents are metered by their
+ * processes alone.
  */
 #include "daemon_internal.h"
 
+#define XXH_INLINE_ALL
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/io.h"
 #include "os/cgroup_write.h"
 
-#define GROUPS_NAME "agentcore"
+#define NAME_SIZE sizeof("agentcore-0123456789abcdef")
+
+static void groups_name(const struct daemon *daemon, char name[NAME_SIZE])
+{
+    const char *socket = daemon->config.socket;
+    snprintf(
+        name, NAME_SIZE, "agentcore-%016" PRIx64, (uint64_t)XXH3_64bits(socket, strlen(socket)));
+}
+
+/* Removes what is empty; the kernel keeps the rest. */
+static void groups_sweep(const struct daemon *daemon)
+{
+    int fd = io_openat(daemon->groups_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(directory))) {
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+            (void)cgroup_remove(daemon->groups_fd, entry->d_name);
+    }
+    closedir(directory);
+}
 
 void groups_open(struct daemon *daemon)
 {
+    char name[NAME_SIZE];
     daemon->groups_fd = -1;
     if (!daemon->collector->ops->watch_group)
         return;
     int root cleanup_close = cgroup_root_open();
-    int fd = root < 0 ? root : cgroup_make(root, GROUPS_NAME);
+    groups_name(daemon, name);
+    int fd = root < 0 ? root : cgroup_make(root, name);
     if (fd < 0) {
         log_event(LOG_LEVEL_INFO, "agents get no cgroup of their own",
             log_str("reason", strerror(-fd)),
@@ -34,6 +68,7 @@ void groups_open(struct daemon *daemon)
     (void)cgroup_enable_controllers(root);
     (void)cgroup_enable_controllers(fd);
     daemon->groups_fd = fd;
+    groups_sweep(daemon);
 }
 
 static int group_make(struct daemon *daemon, const struct agent *agent)
@@ -72,5 +107,13 @@ void groups_remove(struct daemon *daemon, const char *id)
 
 void groups_close(struct daemon *daemon)
 {
+    char name[NAME_SIZE];
+    if (daemon->groups_fd < 0)
+        return;
+    groups_sweep(daemon);
     io_closep(&daemon->groups_fd);
+    groups_name(daemon, name);
+    int root cleanup_close = cgroup_root_open();
+    if (root >= 0)
+        (void)cgroup_remove(root, name);
 }

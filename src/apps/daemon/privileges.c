@@ -42,7 +42,8 @@ int privileges_drop(struct ac_error *error)
         if (held & 1u << i)
             capng_update(CAPNG_ADD, both, kept[i].capability);
     }
-    if (capng_apply(CAPNG_SELECT_CAPS) != 0)
+    /* The bounding set as well, where we may: a container may not. */
+    if (capng_apply(CAPNG_SELECT_BOTH) != 0 && capng_apply(CAPNG_SELECT_CAPS) != 0)
         return error_set(error, -EPERM, "capabilities cannot be given up");
     return 0;
 }
