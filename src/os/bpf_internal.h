@@ -35,7 +35,7 @@ struct bpf_collector {
     struct proc_record *procs;
     size_t n_procs;
     size_t procs_capacity;
-    struct bpf_link **net_links; /* [2 * (max_slot + 1)] by slot: egress, ingress; or NULL */
+    struct bpf_link **net_links;  /* [2 * (max_slot + 1)] by slot: egress, ingress; or NULL */
     struct bpf_net *net_counters; /* [net_cpus] to read into */
     int net_cpus;
 };
