@@ -49,6 +49,7 @@ install: build ## into PREFIX, below DESTDIR
 	@meson configure $(RELEASE) --prefix $(PREFIX)
 	@$(NINJA) -C $(RELEASE) >/dev/null
 	@DESTDIR='$(DESTDIR)' meson install -C $(RELEASE) --no-rebuild --quiet
+	@[ -n '$(DESTDIR)' ] || ldconfig 2>/dev/null || true
 
 uninstall: ## removes what the last install put in place
 	@$(NINJA) -C $(RELEASE) uninstall
