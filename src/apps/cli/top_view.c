@@ -64,7 +64,7 @@ static void title_line(const struct top_data *data, struct buf *out)
     const json_t *system = data->system;
     double agents = field_number(system, "active_agents");
     double alerts = field_number(system, "active_alerts");
-    int64_t now = clock_wall_ns();
+    int64_t now = field_time(system, "timestamp");
     buf_append_str(out, "agentcore  ");
     text_safe(out, field_text(system, "hostname"));
     buf_printf(out, "  %s  %s agent%s  %s alert%s  up %s", text_time_short(time, now, now),

@@ -24,12 +24,13 @@ static const short colours[TUI_STYLE_COUNT] = {-1, -1, -1, COLOR_GREEN, COLOR_YE
 
 int tui_open(bool colour, struct tui **ret_tui, struct ac_error *error)
 {
-    int status = 0;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return error_set(error, -ENOTTY, "standard input and output are no terminal");
-    /* newterm ends the program over a terminal that it does not know. */
+    /* newterm leaks where it does not know the terminal, so we look first. */
+    int status = 0;
     if (setupterm(NULL, STDOUT_FILENO, &status) != OK)
         return error_set(error, -ENOTTY, "the type of this terminal (TERM) is not known");
+    del_curterm(cur_term);
     struct tui *tui = mem_alloc(sizeof(*tui));
     if (!tui)
         return error_errno(error, -ENOMEM, "opening the terminal");
