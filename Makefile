@@ -8,6 +8,9 @@ TESTS ?=
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
 
+# Some tools of the build lie where an ordinary user's PATH does not lead.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 RELEASE := build/release
 NINJA := ninja -j $(JOBS)
 PROGRAMS := agentcored agentcore
