@@ -27,6 +27,7 @@ struct scrape {
     uint64_t allocations[3]; /* by enum ac_allocation_status */
     uint64_t agents_omitted;
     struct core_pool pools[AC_PHILOSOPHY_COUNT];
+    struct net_server_stats http;
 };
 
 /* NaN = unknown: no sample. @index counts the label values of the family. */
@@ -102,6 +103,13 @@ VALUE(daemon_rss, known(s->daemon.rss_bytes > 0, (double)s->daemon.rss_bytes))
 VALUE(daemon_uptime, seconds(s->daemon.uptime_ns))
 VALUE(events_lost, (double)core_events_lost(s->context->core))
 VALUE(samples_lost, (double)s->daemon.samples_lost)
+VALUE(http_requests, (double)s->http.requests[i + 1])
+VALUE(http_connections, (double)s->http.connections)
+VALUE(http_refused, (double)s->http.connections_refused)
+VALUE(http_expired, (double)s->http.connections_expired)
+VALUE(http_streams, (double)s->http.streams)
+VALUE(http_streams_refused, (double)s->http.streams_refused)
+VALUE(http_streams_slow, (double)s->http.streams_slow)
 
 #define AGENT(name, expression)                                                                    \
     static double name(const struct agent *a)                                                      \
@@ -124,6 +132,7 @@ AGENT(agent_processes, known(a->spec.root_pid > 0 || a->processes > 0, a->proces
 AGENT(agent_processes_started, TOTAL(TOTALS_KNOWN_PROCESSES, a->totals.processes_total))
 
 static const char *const words_version[] = {AC_VERSION, NULL};
+static const char *const words_code[] = {"1xx", "2xx", "3xx", "4xx", "5xx", NULL};
 
 #define ONE(metric_name, metric_type, metric_unit, getter, text)                                   \
     {                                                                                              \
@@ -196,6 +205,16 @@ static const struct metric metrics[] = {
     ONE("daemon_uptime_seconds", GAUGE, "seconds", daemon_uptime, "Since the daemon's start."),
     ONE("events_lost", COUNTER, NULL, events_lost, "Events dropped from the full queue."),
     ONE("samples_lost", COUNTER, NULL, samples_lost, "Process records that did not fit."),
+    EACH("http_requests", COUNTER, NULL, http_requests, "code", words_code, "Requests answered."),
+    ONE("http_connections", GAUGE, NULL, http_connections, "Connections now."),
+    ONE("http_connections_refused", COUNTER, NULL, http_refused, "Connections above the cap."),
+    ONE("http_connections_expired", COUNTER, NULL, http_expired,
+        "Connections ended because the client was too slow."),
+    ONE("http_streams", GAUGE, NULL, http_streams, "Event streams now."),
+    ONE("http_streams_refused", COUNTER, NULL, http_streams_refused,
+        "Event streams above the cap."),
+    ONE("http_streams_slow", COUNTER, NULL, http_streams_slow,
+        "Event streams dropped because the client fell behind."),
     PER_AGENT("cpu_seconds", COUNTER, "seconds", agent_cpu_seconds,
         "CPU time of all processes it ever had."),
     PER_AGENT("cpu_usage_ratio", GAUGE, "ratio", agent_cpu_ratio, "CPU in use, of capacity."),
@@ -330,6 +349,8 @@ int openmetrics_write(
     scrape.available_memory = (double)memory;
     for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
         core_pool(context->core, (enum ac_philosophy)i, clock_moment(), &scrape.pools[i]);
+    if (context->server)
+        net_server_stats(context->server, &scrape.http);
     count_agents(&scrape);
     count_rest(&scrape);
     for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {

@@ -226,6 +226,7 @@ int net_server_new(const struct net_server_options *options, sd_event *event,
         net_server_free(server);
         return r;
     }
+    context->server = server;
     *ret_server = server;
     return 0;
 }
@@ -246,6 +247,7 @@ void net_server_free(struct net_server *server)
     if (!server)
         return;
     server->stopping = true;
+    server->context->server = NULL;
     for (struct net_conn *conn = server->conns; conn; conn = conn->next)
         conn_wake(conn);
     if (server->timer)

@@ -66,6 +66,7 @@ struct net_context {
     const struct config *config;
     struct net_hooks hooks;
     int proc_fd; /* directory of /proc, for looking at pids; -1 = none can be registered */
+    const struct net_server *server; /* set by net_server_new: its counters go to /metrics */
 };
 
 struct net_server_options {
