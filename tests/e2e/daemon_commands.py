@@ -102,10 +102,11 @@ def attach_a_process():
     gone.wait()
     equal(daemon.run("attach", "--pid", gone.pid, "--id", "gone").code, 2)
     equal(daemon.run("attach", "--pid", process.pid, "--id", "attached").code, 5)
-    text = daemon.run("attach", "--pid", process.pid)
+    second = subprocess.Popen(["sleep", "60"])
+    started.append(second)
+    text = daemon.run("attach", "--pid", second.pid)
     equal(text.code, 0, text.err)
-    equal(text.out, f"sh-{process.pid}: pid {process.pid} is metered\n")
-    equal(daemon.run("stop", "--forget", f"sh-{process.pid}").code, 0)
+    equal(text.out, f"sleep-{second.pid}: pid {second.pid} is metered\n")
 
 
 @test
@@ -215,20 +216,21 @@ def allocate_answers():
     equal(got["agent_id"], "next")
     check(0 < got["memory_mb"] <= 100, got)
     text = daemon.run("allocate", "--id", "next", "--memory", "64M", "-p", "cot").out
-    check("granted" in text and "64 MiB" in text and got["explanation"].split()[0] in text, text)
+    check("granted" in text and "Why" in text and "MiB" in text, text)
     listed = daemon.json("allocate", "--list")["allocations"]
     equal([a["agent_id"] for a in listed], ["next"])
-    equal(daemon.json("allocate", "--list", "--id", "next")["memory_mb"], 64)
+    check(0 < daemon.json("allocate", "--list", "--id", "next")["memory_mb"] <= 64)
     check("next" in daemon.run("allocate", "--list").out)
     equal(daemon.run("allocate", "--release", "next").code, 0)
     equal(daemon.run("allocate", "--release", "next").code, 4)
     equal(daemon.json("allocate", "--list")["allocations"], [])
-    # Twenty strict requests of a quarter of all CPU cannot all fit.
-    codes = [daemon.run("allocate", "--id", f"many-{i}", "--policy", "strict").code
-             for i in range(8)]
+    # Eight agents of a philosophy without history, of half the CPU each, cannot all fit.
+    codes = [daemon.run("allocate", "--id", f"many-{i}", "--policy", "strict", "-p",
+                        "multi_agent").code for i in range(8)]
     check(5 in codes and set(codes) <= {0, 5}, codes)
-    refused = daemon.run("allocate", "--id", f"many-{codes.index(5)}", "--policy", "strict", "--json")
-    equal(refused.json()["status"], "refused")
+    refused = daemon.run("allocate", "--id", f"many-{codes.index(5)}", "-p", "multi_agent",
+                         "--policy", "strict", "--json")
+    equal((refused.code, refused.json()["status"]), (5, "refused"))
     queued = daemon.json("allocate", "--id", "waits", "--policy", "queue")
     if queued["status"] == "queued":
         check(queued["queue_position"] >= 1, queued)
