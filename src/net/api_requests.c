@@ -63,7 +63,7 @@ static const struct schema_field limits_fields[] = {
         .maximum = 1e9,
         AT(struct limits_body, max_file_descriptors)},
 };
-static SCHEMA(schema_limits_body, "AgentLimits", "What an agent may use; null = no limit",
+static SCHEMA(schema_limits_body, "AgentLimitsInput", "What an agent may use; null = no limit",
     struct limits_body, limits_fields)
 
     static const struct schema_field agent_fields[] = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/openapi.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,11 +19,11 @@ struct components {
 static void components_add(struct components *components, const struct schema *schema)
 {
     for (size_t i = 0; i < components->count; i++) {
-        if (strcmp(components->schemas[i]->name, schema->name) == 0)
+        if (components->schemas[i] == schema)
             return;
+        assert(strcmp(components->schemas[i]->name, schema->name) != 0);
     }
-    if (components->count == SCHEMAS_MAX)
-        return;
+    assert(components->count < SCHEMAS_MAX);
     components->schemas[components->count++] = schema;
     for (size_t i = 0; i < schema->n_fields; i++) {
         if (schema->fields[i].object)
