@@ -113,7 +113,7 @@ void table_cell(struct table *table, const char *text, enum style style)
         return;
     struct buf safe CLEANUP(buf_done) = {0};
     text_safe(&safe, text);
-    char *copy = safe.data ? buf_take(&safe, NULL) : mem_strdup("");
+    char *copy = safe.failed ? NULL : buf_take(&safe, NULL);
     if (copy)
         row->cells[row->n_cells++] = (struct cell){copy, style};
     else
@@ -145,7 +145,8 @@ static void shrink(struct table *table, unsigned width)
         unsigned *widest = NULL;
         for (unsigned i = 0; i < table->n_columns; i++) {
             unsigned least = table->columns[i].least;
-            bool may = table->shown[i] && least > 0 && table->widths[i] > least;
+            bool may = table->shown[i] && least > 0 &&
+                       table->widths[i] > MAX(least, text_width(table->columns[i].title));
             if (may && (!widest || table->widths[i] > *widest))
                 widest = &table->widths[i];
         }
