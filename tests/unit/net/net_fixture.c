@@ -299,3 +299,35 @@ char *client_exchange(struct fixture *fixture, const char *text)
     fixture_pump(fixture, 5);
     return answer;
 }
+
+/* ---- HTTP texts */
+
+unsigned status_of(const char *answer)
+{
+    unsigned status = 0;
+    return sscanf(answer, "HTTP/1.1 %u", &status) == 1 ? status : 0;
+}
+
+void expect(struct fixture *fixture, const char *request, unsigned status, const char *part)
+{
+    char *answer = client_exchange(fixture, request);
+    if (status_of(answer) != status || (part && !strstr(answer, part)))
+        print_message("%.100s -> %s\n", request, answer);
+    assert_int_equal(status_of(answer), status);
+    assert_true(!part || strstr(answer, part));
+    free(answer);
+}
+
+void serve(struct fixture *fixture)
+{
+    struct net_server_options options;
+    fixture_options(fixture, &options);
+    fixture_serve(fixture, &options);
+}
+
+struct net_server_stats stats_of(struct fixture *fixture)
+{
+    struct net_server_stats stats;
+    net_server_stats(fixture->server, &stats);
+    return stats;
+}

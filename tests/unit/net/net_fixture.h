@@ -79,4 +79,20 @@ char *client_receive(
 /* Sends a request on a connection of its own and returns the whole answer, to free(). */
 char *client_exchange(struct fixture *fixture, const char *text);
 
+/* ---- HTTP texts */
+
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+/* The status of an answer's text, 0 = it is none. */
+unsigned status_of(const char *answer);
+
+/* Sends a request on a connection of its own, and checks the status and a part of the answer. */
+void expect(struct fixture *fixture, const char *request, unsigned status, const char *part);
+
+/* A server with fixture_options. */
+void serve(struct fixture *fixture);
+struct net_server_stats stats_of(struct fixture *fixture);
+
+#define FIXTURE_TEST(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
 #endif

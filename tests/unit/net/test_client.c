@@ -194,13 +194,6 @@ static void finish_client(struct fixture *fixture, pid_t pid)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static void serve(struct fixture *fixture)
-{
-    struct net_server_options options;
-    fixture_options(fixture, &options);
-    fixture_serve(fixture, &options);
-}
-
 static void run_calls(const char *socket)
 {
     struct client_options options = {.socket = socket};
@@ -392,7 +385,6 @@ static void test_lying_daemon(void **state)
 
 int main(void)
 {
-#define FIXTURE_TEST(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_check),

@@ -339,7 +339,6 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--write") == 0)
         return write_samples(argv[2]);
-#define FIXTURE_TEST(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_values),
         FIXTURE_TEST(test_form),

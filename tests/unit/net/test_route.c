@@ -387,88 +387,6 @@ static void test_hooks_fail(void **state)
     fixture_expect(f, "DELETE", "/v1/agents/a", NULL, 503, "disk full", NULL);
 }
 
-/* ---- Permissions */
-
-static void test_ordinary_user(void **state)
-{
-    struct fixture *f = *state;
-    char body[64];
-    struct ac_alert alert;
-    json_decref(fixture_call(f, "PUT", "/v1/agents/roots/usage", "{\"cpu_percent\":99}", 200));
-    fixture_user(f, OTHER_UID);
-    fixture_expect(f, "GET", "/v1/agents/roots", NULL, 403, "belongs to another user", NULL);
-    fixture_expect(f, "GET", "/v1/agents/roots/usage", NULL, 403, "another user", NULL);
-    fixture_expect(f, "GET", "/v1/agents/roots/history", NULL, 403, "another user", NULL);
-    fixture_expect(f, "PUT", "/v1/agents/roots/usage", "{}", 403, "another user", NULL);
-    fixture_expect(f, "PUT", "/v1/agents/roots", NULL, 403, "another user", NULL);
-    fixture_expect(f, "DELETE", "/v1/agents/roots", NULL, 403, "another user", NULL);
-    fixture_expect(f, "POST", "/v1/agents/roots/stop", NULL, 403, "another user", NULL);
-    fixture_expect(
-        f, "POST", "/v1/allocations", "{\"agent_id\":\"roots\"}", 403, "another user", NULL);
-    fixture_expect(f, "POST", "/v1/allocations", "{\"agent_id\":\"new\"}", 403, "register it first",
-        "agent_id");
-    fixture_expect(f, "PUT", "/v1/pools/react", "{\"scale\":2}", 403, "only root", NULL);
-    snprintf(body, sizeof(body), "{\"pid\":%d}", getppid());
-    if (getuid() == 0) /* the parent is root's, too */
-        fixture_expect(f, "PUT", "/v1/agents/mine", body, 403, "another user", "pid");
-    /* What is his own works, and is all he sees. */
-    json_decref(fixture_call(f, "PUT", "/v1/agents/mine/usage", "{\"cpu_percent\":98}", 200));
-    json_t *json = fixture_call(f, "GET", "/v1/agents", NULL, 200);
-    assert_int_equal(json_array_size(json_object_get(json, "agents")), 1);
-    json_t *mine = json_array_get(json_object_get(json, "agents"), 0);
-    assert_int_equal(json_integer_value(json_object_get(mine, "uid")), OTHER_UID);
-    json_decref(json);
-    json_decref(fixture_call(f, "POST", "/v1/allocations", "{\"agent_id\":\"mine\"}", 201));
-    json_decref(fixture_call(f, "GET", "/v1/system", NULL, 200));
-    json_decref(fixture_call(f, "GET", "/v1/pools", NULL, 200));
-    /* Alerts: his own and the machine's; the machine's are not his to acknowledge. */
-    assert_int_equal(core_raise(f->core, NULL,
-                         &(struct rules_raise){.rule = "manual",
-                             .resource = AC_MEMORY,
-                             .severity = AC_CRITICAL,
-                             .message = "full"},
-                         f->request.now, &alert),
-        0);
-    json = fixture_call(f, "GET", "/v1/alerts", NULL, 200);
-    for (size_t i = 0; i < json_array_size(json_object_get(json, "alerts")); i++) {
-        json_t *one = json_array_get(json_object_get(json, "alerts"), i);
-        const char *agent = json_string_value(json_object_get(one, "agent_id"));
-        assert_true(!agent || strcmp(agent, "mine") == 0);
-    }
-    assert_int_equal(json_array_size(json_object_get(json, "alerts")), 2);
-    json_decref(json);
-    char target[128];
-    snprintf(target, sizeof(target), "/v1/alerts/%s/acknowledge", alert.alert_id);
-    fixture_expect(f, "POST", target, NULL, 403, "machine's alerts", NULL);
-    fixture_user(f, 0);
-    json_decref(fixture_call(f, "POST", target, NULL, 200));
-    json = fixture_call(f, "GET", "/v1/allocations", NULL, 200);
-    assert_int_equal(json_array_size(json_object_get(json, "allocations")), 1);
-    json_decref(json);
-    fixture_user(f, OTHER_UID + 1);
-    json = fixture_call(f, "GET", "/v1/allocations", NULL, 200);
-    assert_int_equal(json_array_size(json_object_get(json, "allocations")), 0);
-    json_decref(json);
-    fixture_expect(f, "DELETE", "/v1/allocations/mine", NULL, 403, "another user's", NULL);
-}
-
-static void test_token_missing(void **state)
-{
-    struct fixture *f = *state;
-    f->request.peer = (struct net_peer){.uid = UINT32_MAX};
-    for (size_t i = 0; i < route_count; i++) {
-        char target[128];
-        const char *open = strchr(route_table[i].pattern, '{');
-        snprintf(target, sizeof(target), "%s", route_table[i].pattern);
-        if (open)
-            snprintf(target, sizeof(target), "%.*sreact%s", (int)(open - route_table[i].pattern),
-                route_table[i].pattern, strchr(open, '}') + 1);
-        unsigned status = route_table[i].access == ACCESS_OPEN ? 200 : 401;
-        json_decref(fixture_call(f, route_table[i].method, target, NULL, status));
-    }
-    assert_int_equal(f->changed, 0);
-}
-
 /* ---- Filters and queries */
 
 static size_t count_agents(struct fixture *fixture, const char *target)
@@ -588,7 +506,6 @@ static void test_out_of_memory(void **state)
 
 int main(void)
 {
-#define FIXTURE_TEST(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_every_answer),
         FIXTURE_TEST(test_before_first_sample),
@@ -600,8 +517,6 @@ int main(void)
         FIXTURE_TEST(test_conflicts),
         FIXTURE_TEST(test_agents_at_cap),
         FIXTURE_TEST(test_hooks_fail),
-        FIXTURE_TEST(test_ordinary_user),
-        FIXTURE_TEST(test_token_missing),
         FIXTURE_TEST(test_agent_filters),
         FIXTURE_TEST(test_usage_units),
         FIXTURE_TEST(test_history_steps),
