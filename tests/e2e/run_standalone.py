@@ -40,10 +40,11 @@ def exit_statuses():
                             (["sh", "-c", "kill -SEGV $$"], 139),
                             ([plain], 126), ([directory], 126),
                             (["/nonexistent/program"], 127), (["no-such-program-here"], 127)):
-        result = standalone("--json", "--", *command)
+        path = {"PATH": "/usr/bin:/bin"}  # without directories that this user may not search
+        result = standalone("--json", "--", *command, env=path)
         equal(result.code, wanted, f"{command} {result.err}")
         equal(result.last()["exit_code"], wanted, command)
-        equal(standalone("-q", *command).code, wanted, f"quiet {command}")
+        equal(standalone("-q", *command, env=path).code, wanted, f"quiet {command}")
 
 
 @test
