@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "os/bpf_collector.h"
+#include "os/netlink_collector.h"
 
 static int open_bpf(const struct procfs_options *options, uint32_t max_agents,
     struct collector_source **ret_source, struct ac_error *error)
@@ -13,15 +14,40 @@ static int open_bpf(const struct procfs_options *options, uint32_t max_agents,
     return bpf_collector_new(&bpf, ret_source, error);
 }
 
+/* What is wrong with the better ones goes in front, so that a person can mend it. */
+static int open_fallback(const struct procfs_options *options, uint32_t max_agents,
+    const char *no_bpf, struct collector_source **ret_source, char ret_reason[COLLECTOR_REASON_MAX],
+    struct ac_error *error)
+{
+    struct ac_error no_netlink = {.message = ""};
+
+    int r = netlink_collector_new(options, max_agents, ret_source, &no_netlink);
+    if (r == 0) {
+        snprintf(ret_reason, COLLECTOR_REASON_MAX, "no BPF: %.200s", no_bpf);
+        return 0;
+    }
+    r = procfs_new(options, ret_source, error);
+    if (r < 0)
+        return r;
+    snprintf(
+        ret_reason, COLLECTOR_REASON_MAX, "no BPF: %.120s; %.100s", no_bpf, no_netlink.message);
+    return 0;
+}
+
 int collector_open(enum config_collector wanted, const struct procfs_options *options,
     uint32_t max_agents, struct collector_source **ret_source,
     char ret_reason[COLLECTOR_REASON_MAX], struct ac_error *error)
 {
     struct ac_error no_bpf = {.message = ""};
-    int r = -ENOSYS;
+    int r;
 
-    if (wanted != CONFIG_COLLECTOR_PROCFS)
-        r = open_bpf(options, max_agents, ret_source, &no_bpf);
+    if (wanted == CONFIG_COLLECTOR_PROCFS) {
+        r = procfs_new(options, ret_source, error);
+        if (r == 0)
+            snprintf(ret_reason, COLLECTOR_REASON_MAX, "the configuration asks for it");
+        return r;
+    }
+    r = open_bpf(options, max_agents, ret_source, &no_bpf);
     if (r == 0) {
         snprintf(ret_reason, COLLECTOR_REASON_MAX, "%s",
             wanted == CONFIG_COLLECTOR_BPF ? "the configuration asks for it"
@@ -30,12 +56,5 @@ int collector_open(enum config_collector wanted, const struct procfs_options *op
     }
     if (wanted == CONFIG_COLLECTOR_BPF)
         return error_set(error, r, "collector: bpf: %s", no_bpf.message);
-    r = procfs_new(options, ret_source, error);
-    if (r < 0)
-        return r;
-    if (wanted == CONFIG_COLLECTOR_PROCFS)
-        snprintf(ret_reason, COLLECTOR_REASON_MAX, "the configuration asks for it");
-    else
-        snprintf(ret_reason, COLLECTOR_REASON_MAX, "no BPF: %.240s", no_bpf.message);
-    return 0;
+    return open_fallback(options, max_agents, no_bpf.message, ret_source, ret_reason, error);
 }

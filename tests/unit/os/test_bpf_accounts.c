@@ -37,18 +37,6 @@ static void note_truth(void)
     truth->children_ns = used_children_ns();
 }
 
-static void fork_and_spin(int count, uint64_t ns)
-{
-    for (int i = 0; i < count; i++) {
-        pid_t child = fork();
-        if (child == 0) {
-            spin_process(ns);
-            _exit(0);
-        }
-        waitpid(child, NULL, 0);
-    }
-}
-
 /* A: the parent waits for children of 20 ms. */
 static void work_waited(void *argument)
 {
@@ -86,15 +74,7 @@ static void work_auto_reaped(void *argument)
 static void work_elsewhere(void *argument)
 {
     (void)argument;
-    for (int i = 0; i < scaled(40); i++) {
-        pid_t child = fork();
-        if (child == 0) {
-            if (fork() == 0)
-                spin_process(20 * MS);
-            _exit(0);
-        }
-        waitpid(child, NULL, 0);
-    }
+    fork_twice_and_spin(scaled(40), 20 * MS);
     note_truth();
 }
 

@@ -110,6 +110,31 @@ void spin_thread(uint64_t ns)
     spin(CLOCK_THREAD_CPUTIME_ID, ns);
 }
 
+void fork_and_spin(int count, uint64_t ns)
+{
+    for (int i = 0; i < count; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            spin_process(ns);
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+    }
+}
+
+void fork_twice_and_spin(int count, uint64_t ns)
+{
+    for (int i = 0; i < count; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            if (fork() == 0)
+                spin_process(ns);
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+    }
+}
+
 uint64_t used_self_ns(void)
 {
     return clock_ns(CLOCK_PROCESS_CPUTIME_ID);

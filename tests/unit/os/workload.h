@@ -27,6 +27,12 @@ void worker_end(struct worker *worker);
 void spin_process(uint64_t ns);
 void spin_thread(uint64_t ns);
 
+/* @count children that each use @ns, one after the other, waited for. */
+void fork_and_spin(int count, uint64_t ns);
+
+/* The same by grandchildren, whose parents are gone at once; not waited for. */
+void fork_twice_and_spin(int count, uint64_t ns);
+
 /* What the caller and the children it waited for used, exactly. */
 uint64_t used_self_ns(void);
 uint64_t used_children_ns(void);
