@@ -14,6 +14,7 @@ static const struct {
 } checks[] = {
     {"proc", "Process files", true, doctor_proc},
     {"capacity", "Capacity", false, doctor_capacity},
+    {"collector", "Measuring processes", true, doctor_collector},
     {"kernel", "Kernel", false, doctor_kernel},
     {"btf", "Kernel types (BTF)", false, doctor_btf},
     {"capabilities", "Capabilities", false, doctor_capabilities},

@@ -56,6 +56,7 @@ void doctor_ptrace(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_devices(struct doctor *doctor, struct doctor_result *ret_result);
 
 /* doctor_daemon.c: the daemon and its state */
+void doctor_collector(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_daemon(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_state_directory(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_disk_space(struct doctor *doctor, struct doctor_result *ret_result);

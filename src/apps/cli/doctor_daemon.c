@@ -5,11 +5,33 @@
 #include <unistd.h>
 
 #include "apps/cli/doctor.h"
-#include "config/config.h"
+#include "engine/collector.h"
 #include "model/usage.h"
 
 #define LEAST_FREE_MIB 256.0
 #define PATH_SIZE      512
+
+/* Opens what a daemon of this user would measure with. */
+void doctor_collector(struct doctor *doctor, struct doctor_result *ret_result)
+{
+    const struct procfs_options options = {.processes = true};
+    struct collector_source *source = NULL;
+    char reason[COLLECTOR_REASON_MAX] = "";
+    struct ac_error error = {0};
+    (void)doctor;
+    int r = collector_open(CONFIG_COLLECTOR_AUTO, &options, 1, &source, reason, &error);
+    if (r < 0) {
+        doctor_say(ret_result, DOCTOR_MISSING, "Mount proc on /proc.", "%s", error.message);
+        return;
+    }
+    bool best = strcmp(source->ops->name, "bpf") == 0;
+    doctor_say(ret_result, best ? DOCTOR_OK : DOCTOR_LIMITED,
+        best ? NULL
+             : "What lives shorter than the interval between two samples may be missed, and "
+               "network use stays unknown; see the points below for what is needed.",
+        "%s: %s", source->ops->name, reason);
+    source->ops->free(source);
+}
 
 void doctor_daemon(struct doctor *doctor, struct doctor_result *ret_result)
 {

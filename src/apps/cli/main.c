@@ -10,6 +10,7 @@
 #include "apps/cli/cli.h"
 
 #define MAX_COMMANDS 32
+#define WRAP         88
 
 const struct command *const cli_commands[] = {&cmd_run, &cmd_attach, &cmd_ps, &cmd_show, &cmd_top,
     &cmd_status, &cmd_alerts, &cmd_ack, &cmd_watch, &cmd_history, &cmd_allocate, &cmd_scale,
@@ -38,14 +39,37 @@ const struct command *cli_command(const char *name)
     return NULL;
 }
 
+/* Paragraphs (separated by an empty line) in lines of at most WRAP columns. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    size_t column = 0;
+    while (*text) {
+        size_t n = strcspn(text, " \n");
+        if (column > 0 && column + 1 + n > WRAP) {
+            fputc('\n', out);
+            column = 0;
+        }
+        column += (size_t)fprintf(out, "%s%.*s", column > 0 ? " " : "", (int)n, text);
+        text += n;
+        if (text[0] == '\n' && text[1] == '\n') {
+            fputs("\n\n", out);
+            column = 0;
+        }
+        text += strspn(text, " \n");
+    }
+    fputc('\n', out);
+}
+
 void cli_print_usage(const struct command *command, FILE *out)
 {
     const struct opt_group own = {"Options", command->options, NULL};
     const struct opt_group common = {"Common options", cli_common_options, NULL};
     fprintf(out, "Usage: agentcore %s [OPTION]...%s%s\n\n%s.\n", command->name,
         command->operands ? " " : "", command->operands ? command->operands : "", command->summary);
-    if (command->details)
-        fprintf(out, "\n%s\n", command->details);
+    if (command->details) {
+        fputc('\n', out);
+        print_wrapped(command->details, out);
+    }
     if (command->options)
         opt_print_help(&own, out);
     opt_print_help(&common, out);
