@@ -92,8 +92,9 @@ static SCHEMA(schema_totals, "AgentTotals", "What an agent used since it was add
         ANSWER_OF("limits", FIELD_OBJECT, &schema_agent_limits, "Its own limits"),                 \
         ANSWER_OF("usage", FIELD_OBJECT, &schema_usage, "What it uses now"),                       \
         ANSWER_WORD("source", words_source, "Where the usage comes from"),                         \
-        ANSWER_OR_NULL("processes", FIELD_INTEGER, "Processes now; null = it only reports"),       \
-        ANSWER_OR_NULL("threads", FIELD_INTEGER, "Threads now; null = it only reports"),           \
+        ANSWER_OR_NULL(                                                                            \
+            "processes", FIELD_INTEGER, "Processes now; null = not seen yet, or it only reports"), \
+        ANSWER_OR_NULL("threads", FIELD_INTEGER, "Threads now; as processes"),                     \
         ANSWER_OF("totals", FIELD_OBJECT, &schema_totals, "What it used in all"),                  \
         ANSWER("started", FIELD_TIME, "When it was added"),                                        \
         ANSWER_OR_NULL("ended", FIELD_TIME, "null while it lives"),                                \
