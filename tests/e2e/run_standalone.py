@@ -154,7 +154,8 @@ for i in range(20):
             os.setsid(); burn(0.015); done()
         done()
     os.wait()
-time.sleep(1.5)   # they have ended by now, and were reaped by their subreaper
+while open(sys.argv[1]).read().count('\\n') < 40: time.sleep(0.05)
+time.sleep(0.3)   # they have ended by now, and were reaped by their subreaper
 done()
 """)
     equal(n, 41, "notes")
@@ -370,7 +371,8 @@ def control_c():
         "def note(*a): n[0]+=1\n"
         "signal.signal(signal.SIGINT, note)\n"
         "print('ready', flush=True)\n"
-        "time.sleep(1.0)\n"
+        "while not n[0]: time.sleep(0.01)\n"
+        "time.sleep(0.3)\n"
         "print('interrupted', n[0])\n"))
     terminal.read_until(b"ready")
     terminal.write(b"\x03")
@@ -411,7 +413,7 @@ def job_control():
     terminal = Terminal("/bin/bash", "--norc", "--noprofile", "-i",
                         env={"PS1": "prompt> ", "HISTFILE": ""})
     terminal.read_until(b"prompt> ")
-    code = "import time; print('be'+'gun', flush=True); time.sleep(1); print('fin'+'ished')"
+    code = "import time; print('be'+'gun', flush=True); time.sleep(3); print('fin'+'ished')"
     command = f"{tap.AGENTCORE} run --standalone -q -- {sys.executable} -S -c \"{code}\"\n"
     terminal.write(command.encode())
     terminal.read_until(b"begun")
