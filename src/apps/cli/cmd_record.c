@@ -277,6 +277,8 @@ static int record_run(struct cli *cli, void *data, char **operands, int n_operan
         if (r < 0)
             code = cli_fail(cli, EXIT_FAILED, "%s: %s", operands[0], strerror(-r));
     }
+    if (recording.samples == 0)
+        unlink(operands[0]); /* nothing was recorded: leave nothing */
     record_close(&recording);
     return code;
 }

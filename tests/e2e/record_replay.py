@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""agentcore record and replay: what was measured comes out of the file again."""
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import tap
+from tap import check, equal, test
+
+HERE = tap.directory()
+# Two seconds of work in many short processes; tells its own CPU time on standard output.
+WORK = """
+import resource, subprocess, sys, time
+sys.stdin.readline()
+for i in range(60):
+    subprocess.run([sys.executable, "-S", "-c", "sum(range(300000))"])
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(sum(u.ru_utime + u.ru_stime for u in used), flush=True)
+sys.stdin.readline()
+"""
+
+
+def run(*arguments, **more):
+    return subprocess.run([tap.AGENTCORE, *arguments], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=tap.ENVIRONMENT, timeout=120, **more)
+
+
+def record(path, collector):
+    """Records WORK from start to end. Returns the CPU seconds that it used by its own account."""
+    work = subprocess.Popen([sys.executable, "-S", "-c", WORK], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
+    recorder = subprocess.Popen(
+        [tap.AGENTCORE, "record", path, "--no-daemon", "--attach", f"work={work.pid}",
+         "--interval", "100ms", "--collector", collector], stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, env=tap.ENVIRONMENT)
+    tap.wait_for("the first sample",
+                 lambda: os.path.exists(path) and os.path.getsize(path) > 1000)
+    work.stdin.write("go\n")
+    work.stdin.flush()
+    used = float(work.stdout.readline())
+    size = os.path.getsize(path)
+    tap.wait_for("a sample after the work", lambda: os.path.getsize(path) > size + 2000)
+    recorder.terminate()
+    errors = recorder.communicate(timeout=60)[1]
+    equal(recorder.returncode, 0, errors)
+    check("samples, 1 agents" in errors, errors)
+    work.stdin.close()
+    work.wait(timeout=60)
+    return used
+
+
+def replayed(path, *options):
+    result = run("replay", path, "--json", *options)
+    equal(result.returncode, 0, result.stderr)
+    return json.loads(result.stdout)
+
+
+@test
+def procfs_round_trip():
+    """through procfs: the agent's CPU time of all its short children comes back"""
+    path = os.path.join(HERE, "procfs.rec")
+    used = record(path, "procfs")
+    got = replayed(path)
+    equal(got["cut"], False)
+    agent, = got["agents"]
+    equal(agent["id"], "work")
+    check(abs(agent["cpu_seconds"] - used) <= 0.15 * used + 0.1, agent["cpu_seconds"], used)
+    check(agent["memory_peak_mb"] > 1, agent)
+    equal(agent["network_mb"], None, "unknown is null")
+
+
+@test
+def bpf_round_trip():
+    """through BPF: within two percent, and every process is counted"""
+    path = os.path.join(HERE, "bpf.rec")
+    if run("record", path + ".probe", "--no-daemon", "--collector", "bpf", "--samples",
+           "1").returncode != 0:
+        raise tap.Skip("no BPF here")
+    used = record(path, "bpf")
+    agent, = replayed(path)["agents"]
+    check(abs(agent["cpu_seconds"] - used) <= 0.02 * used + 0.02, agent["cpu_seconds"], used)
+    check(agent["processes_total"] >= 61, agent)
+
+
+@test
+def replay_twice_is_the_same():
+    """a replay has no other input than its file: twice gives the same, events included"""
+    path = os.path.join(HERE, "procfs.rec")
+    first = run("replay", path, "--json", "--events")
+    second = run("replay", path, "--json", "--events")
+    equal(first.returncode, 0, first.stderr)
+    strip = [{k: v for k, v in json.loads(line).items()} for line in first.stdout.splitlines()]
+    equal(strip, [json.loads(line) for line in second.stdout.splitlines()])
+
+
+@test
+def cut_files():
+    """a file cut anywhere is read up to the cut"""
+    path = os.path.join(HERE, "procfs.rec")
+    with open(path, "rb") as file:
+        whole = file.read()
+    samples = replayed(path)["samples"]
+    for part in (0.3, 0.7, 0.99):
+        with open(path + ".cut", "wb") as file:
+            file.write(whole[:int(len(whole) * part)])
+        got = replayed(path + ".cut")
+        check(got["samples"] < samples, got["samples"], samples)
+        check(part < 0.5 or got["samples"] > 0, got)
+
+
+@test
+def configuration_decides():
+    """--config replays under other limits"""
+    path = os.path.join(HERE, "procfs.rec")
+    config = os.path.join(HERE, "limits.yaml")
+    with open(config, "w") as file:
+        file.write("limits:\n  max_memory_percent: 1\n  alert_threshold_percent: 0.001\n")
+    events = run("replay", path, "--events", "--config", config)
+    equal(events.returncode, 0, events.stderr)
+    check("memory" in events.stdout, events.stdout)
+    with open(config, "w") as file:
+        file.write("limits:\n  no_such_key: 1\n")
+    wrong = run("replay", path, "--config", config)
+    equal(wrong.returncode, 2)
+    check("no_such_key" in wrong.stderr, wrong.stderr)
+
+
+@test
+def bad_input():
+    """wrong arguments and files: one line, an exit status, nothing written"""
+    present = os.path.join(HERE, "procfs.rec")
+    before = os.path.getsize(present)
+    rows = [
+        (("record", present), 1, "--force"),
+        (("record", os.path.join(HERE, "a"), "--attach", "x"), 2, "ID=PID"),
+        (("record", os.path.join(HERE, "b"), "--attach", "x y=1"), 1, "agent_id"),
+        (("record", os.path.join(HERE, "c"), "--no-daemon", "--attach", "x=99999999"), 4,
+         "99999999"),
+        (("record", os.path.join(HERE, "d"), "--interval", "1ms"), 2, "--interval"),
+        (("record",), 2, "FILE"),
+        (("replay", os.path.join(HERE, "nothing")), 1, "No such file"),
+        (("replay", "/etc/passwd"), 1, "recording"),
+        (("replay", HERE), 1, HERE),
+    ]
+    for arguments, status, text in rows:
+        result = run(*arguments)
+        equal(result.returncode, status, f"{arguments}: {result.stderr}")
+        check(text in result.stderr, arguments, result.stderr)
+    equal(os.path.getsize(present), before, "the recording that was there")
+    for name in "abcd":
+        check(not os.path.exists(os.path.join(HERE, name)), name, "was left behind")
+
+
+tap.main()
