@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Column codec: the values of one metric of one agent over up to 4,096 ticks.
+ *
+ * Layout of a column:
+ *
+ *     mode        byte: bits 0-2 enum column_mode, bit 3 has unknown runs, bit 4 has a divisor,
+ *                 bit 5 has totals
+ *     [runs]      varint number of runs, then their lengths as varints: known, unknown, known ...
+ *     first       varint; the rest only where a value is known, and up to the totals only
+ *                 where the mode is not CONSTANT:
+ *     first-min, max-first   varints
+ *     sum         signed varint: sum - count * first
+ *     [divisor]   varint: every value - min is a multiple of it
+ *     [totals]    varint at the start, signed varint: growth - what sum and time predict
+ *     size        varint, then that many bytes of range coder
+ *
+ * Values are >= 0 and at most HIST_VALUE_MAX. A value becomes (value - min) / divisor. VALUE
+ * codes that number (frame of reference), DELTA its difference to the one before, RUNS the
+ * same with the zero differences counted instead of coded one by one. A number is coded as its
+ * bit length (adaptive, in the context of the bit length before), the 4 bits below its leading
+ * one (adaptive), and the rest raw. All models start from trained probabilities
+ * (hist_priors.c). The encoder picks the mode that an estimate finds shortest.
+ *
+ * Pure functions; any thread.
+ */
+#ifndef AC_STORE_HIST_COLUMN_H
+#define AC_STORE_HIST_COLUMN_H
+
+#include "base/buf.h"
+#include "store/hist_bytes.h"
+
+#define HIST_COLUMN_MAX   4096
+#define HIST_VALUE_MAX    ((int64_t)1 << 56)
+#define HIST_UNKNOWN      INT64_MIN
+
+enum column_mode {
+    COLUMN_UNKNOWN, /* no value is known: nothing follows */
+    COLUMN_CONSTANT,
+    COLUMN_VALUE,
+    COLUMN_DELTA,
+    COLUMN_RUNS,
+    COLUMN_MODE_COUNT
+};
+
+/* What a column says without being decoded. */
+struct column_stats {
+    uint32_t count; /* known values; 0 = the others mean nothing */
+    int64_t min;
+    int64_t max;
+    int64_t first;
+    int64_t sum;
+    bool has_totals;
+    uint64_t total_start; /* exact counter before the first tick and at the last */
+    uint64_t total_end;
+};
+
+/* Encodes @n (1-HIST_COLUMN_MAX) values, each HIST_UNKNOWN or 0-HIST_VALUE_MAX, and appends.
+ * Of @stats, the totals are read and the rest is filled in. @growth is the predicted growth of
+ * the totals per unit of sum, in 1/1024. Returns 0 or -ENOMEM. */
+int column_encode(const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth,
+    struct buf *out);
+
+/* Reads the header of a column; @reader is then behind the column, whose payload stays where it
+ * is. Returns 0 or -EBADMSG. */
+struct column_view {
+    struct column_stats stats;
+    enum column_mode mode;
+    uint64_t divisor;
+    uint32_t n;
+    uint32_t n_runs;
+    const uint8_t *runs;
+    const uint8_t *runs_end;
+    const uint8_t *payload;
+    size_t payload_size;
+};
+int column_read(
+    struct byte_reader *reader, size_t n, uint64_t growth, struct column_view *ret_view);
+
+/* Decodes all n values (HIST_UNKNOWN where unknown). Returns 0, or -EBADMSG where a value is out
+ * of [min, max]. */
+int column_decode(const struct column_view *view, int64_t *ret_values);
+
+#endif

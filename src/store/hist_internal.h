@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the history: who has which slot, what is not in a chunk yet, and the work in progress.
+ *
+ * A tick exists in memory exactly if it is committed: a tick that fails leaves no trace, so
+ * what is read back after a crash is what was there.
+ */
+#ifndef AC_STORE_HIST_INTERNAL_H
+#define AC_STORE_HIST_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/map.h"
+#include "store/hist_db.h"
+#include "store/hist_frame.h"
+#include "store/hist_roll.h"
+#include "store/hist_row.h"
+#include "store/hist_tail.h"
+#include "store/history.h"
+
+#define GROUP_SLOTS      16
+#define CHUNK_TICKS      600
+#define MERGE_CHUNKS     6
+#define MERGE_CHUNKS_MAX 7 /* of HIST_COLUMN_MAX ticks at most */
+#define DAY_HOURS        24
+#define TICK_RING        2048 /* ticks in memory; a group is closed long before */
+#define SLOT_NONE        UINT32_MAX
+#define MS               INT64_C(1000000)
+#define MINUTE_MS        INT64_C(60000)
+#define HOUR_MS          INT64_C(3600000)
+
+struct hist_subject {
+    int64_t id;
+    uint32_t slot; /* SLOT_NONE: has none now */
+    bool stored;   /* its row is in the database */
+    uint64_t spec_hash;
+    enum ac_philosophy philosophy;
+    char name[AC_AGENT_ID_MAX + 1];
+};
+
+struct hist_slot {
+    struct hist_subject *subject; /* NULL = free */
+    int64_t tenure;               /* id of its row */
+    bool tenure_stored;
+    int64_t from_ms;
+    uint64_t given[HIST_COUNTERS]; /* last totals handed in */
+    uint32_t given_known;
+    uint64_t start[HIST_COUNTERS]; /* counters at the start of the open chunk */
+    struct tail_stream streams[FRAME_COLUMNS];
+};
+
+struct hist_group {
+    uint64_t first; /* sequence of the first tick of the open chunk */
+    uint32_t chunks; /* rows in SERIES_CHUNK */
+    bool merge_due;
+};
+
+/* What a commit will change in memory. */
+struct hist_closed {
+    uint32_t group;
+    uint32_t released; /* bit per slot: its agent has gone */
+    bool row;          /* a chunk was written */
+};
+
+struct hist_merge; /* hist_merge.c */
+struct hist_top;   /* hist_top.c */
+
+struct history {
+    bool none; /* no database: accept and drop */
+    pthread_mutex_t lock;       /* everything but .read */
+    pthread_mutex_t query_lock; /* .read; taken before .lock */
+    struct history_options options;
+    int lock_fd;
+    struct hist_db write;
+    struct hist_db read;
+    struct frame_codec *codec;
+    struct frame_state states[2];
+    struct frame_state *before; /* the last committed tick */
+    struct frame_state *now;
+    uint64_t sequence; /* of the next tick */
+    int64_t times_ms[TICK_RING];
+    int64_t cpu_capacity[TICK_RING];
+    int64_t memory_capacity[TICK_RING];
+    int64_t typical_ms; /* usual step, 0 = not known yet */
+    struct strmap *by_name;
+    struct u64map *by_id;
+    int64_t next_subject;
+    int64_t next_tenure;
+    struct hist_slot *slots;
+    uint32_t n_slots; /* ever used: before->n */
+    uint32_t slots_room;
+    uint32_t lowest_free;
+    struct hist_group *groups;
+    uint32_t n_groups;
+    uint32_t used_slots;
+    bool force_keys; /* the next frame stands alone */
+    bool slots_dirty; /* somebody has no row yet */
+    struct buf scratch;
+    struct hist_closed *closed;
+    uint32_t n_closed;
+    uint32_t closed_room;
+    struct hist_merge *merge;
+    struct hist_top *top;
+    uint32_t expire_next; /* group whose old rows are looked for next */
+    int64_t budget_cutoff_ms[3]; /* raw, minutes, hours before are dropped; 0 = none */
+    struct history_status status;
+    atomic_ulong damaged;  /* counted by queries too */
+    atomic_bool went_back; /* the clock did, in what is kept: queries check their order */
+};
+
+static inline uint32_t group_of(uint32_t slot)
+{
+    return slot / GROUP_SLOTS;
+}
+
+/* The tick (of CHUNK_TICKS) at which a group closes: spread evenly. */
+static inline uint64_t group_phase(uint32_t group)
+{
+    return (uint64_t)group * 389 % CHUNK_TICKS;
+}
+
+/* ---- hist_slots.c */
+
+int hist_slots_reserve(struct history *history, uint32_t slots);
+struct hist_subject *hist_subject_add(struct history *history, int64_t id, const char *name);
+
+/* The slot of a subject; gives it one where it has none. 0, -ENOMEM, -ENOSPC, -errno. */
+int hist_slot_take(struct history *history, const char *name, int64_t when_ms, uint32_t *ret_slot,
+    struct ac_error *error);
+void hist_slot_release(struct history *history, uint32_t slot);
+
+/* Writes subjects and tenures that are not in the database; marks them after the commit. */
+int hist_slots_store(struct history *history, struct ac_error *error);
+void hist_slots_stored(struct history *history);
+void hist_slots_done(struct history *history);
+
+/* ---- hist_recover.c */
+int hist_recover(struct history *history, struct ac_error *error);
+
+/* ---- hist_chunk.c */
+
+/* Takes a tick over into the open chunks; reserve before the commit, apply behind it. */
+int hist_tail_reserve(struct history *history);
+void hist_tail_apply(struct history *history);
+
+/* An axis of the ticks [first, end) of the ring. 0, -ENOMEM. */
+int hist_axis(const struct history *history, uint64_t first, uint64_t end,
+    struct row_axis *ret_axis);
+
+/* A slot's open chunk as columns: buffers of n * (HIST_METRICS + 1) values. Returns how many
+ * ticks the agent was there; the section starts at the first of them. */
+uint32_t hist_section_open(const struct history *history, uint32_t slot, uint32_t n,
+    int64_t *buffer, struct row_section *ret_section);
+
+/* Writes the chunks of the groups that are due at this tick; hist_chunks_applied after the
+ * commit. */
+int hist_chunks_write(struct history *history, struct ac_error *error);
+void hist_chunks_applied(struct history *history);
+
+/* ---- hist_merge.c */
+
+int hist_merge_new(struct hist_merge **ret_merge);
+void hist_merge_free(struct hist_merge *merge);
+
+/* One slice of merging chunks to hours and hours to days, inside the tick's transaction. */
+int hist_merge_step(struct history *history, struct ac_error *error);
+void hist_merge_applied(struct history *history);
+void hist_merge_undo(struct history *history);
+
+/* ---- hist_expire.c: retention and budget, a slice per tick */
+int hist_expire_step(struct history *history, int64_t now_ms, struct ac_error *error);
+
+/* ---- hist_top.c */
+int hist_top_new(struct hist_top **ret_top);
+void hist_top_free(struct hist_top *top);
+int hist_top_reserve(struct hist_top *top, uint32_t slots);
+
+/* Writes the minute (and hour) that ended before @when_ms; add and applied after the commit. */
+int hist_top_write(struct history *history, int64_t when_ms, struct ac_error *error);
+void hist_top_add(struct history *history, const struct frame_state *now);
+int hist_top_recover(struct history *history, struct ac_error *error);
+int hist_top_trim(struct history *history, int64_t now_ms, struct ac_error *error);
+size_t hist_top_memory(const struct hist_top *top);
+
+/* ---- hist_tick.c */
+
+/* Integrates the counters of all slots over a step where no totals were handed in. */
+void hist_counters_step(struct history *history, const uint32_t *given, int64_t step_ms);
+
+/* Milliseconds that a tick stands for: the step, or the usual one where there was a gap. */
+int64_t hist_step_ms(const struct history *history, int64_t step_ms);
+void hist_note_step(struct history *history, int64_t step_ms);
+
+/* ---- hist_visit.c: all that is stored of a subject in a span, coarsest and oldest first */
+
+struct hist_visitor {
+    uint32_t metrics;  /* bit per metric: decoded */
+    enum hist_series finest; /* SERIES_MERGED (every tick), SERIES_MINUTE, SERIES_HOUR */
+    int64_t from_ms;
+    int64_t to_ms;
+    bool any_order; /* the visitor does not mind */
+    const atomic_bool *cancel;
+    struct history_info *info;
+    void *userdata;
+    /* A section of ticks: metrics[m] is NULL where unknown or not wanted. */
+    int (*ticks)(void *userdata, const struct row_axis *axis, const struct row_section *section);
+    int (*minutes)(void *userdata, const struct row_axis *axis, uint32_t first,
+        const struct roll_minutes *minutes);
+    /* An hour or a day: times are its first and last sample. */
+    int (*record)(void *userdata, enum hist_series series, const struct row_axis *axis,
+        struct byte_reader *body);
+};
+/* -EAGAIN, before anything was visited, where the order turns out not to be that of time;
+ * history->went_back is set then. */
+int hist_visit(struct history *history, const char *subject, const struct hist_visitor *visitor,
+    struct ac_error *error);
+
+/* Metrics that a mask of ac_usage_field needs; the metric of a resource. */
+uint32_t hist_metrics_for(uint32_t fields);
+enum hist_metric hist_metric_of(enum ac_resource resource);
+
+#endif

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Merging: six chunks of a group become one row, its minutes and its hour; 24 hours a day.
+ *
+ * A merge is spread over ticks, a few agents at each; its rows are written and its sources
+ * deleted in one transaction at the end. What is unfinished at a crash starts again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "store/hist_internal.h"
+
+struct source {
+    int64_t id;
+    uint8_t *bytes;
+    size_t size;
+    struct row_axis axis;
+    uint32_t offset; /* of its ticks in the merged axis */
+    bool damaged;
+};
+
+struct unit {
+    uint64_t subject;
+    uint32_t slot;
+    uint32_t source;
+    struct row_entry entry;
+};
+
+struct hist_merge {
+    bool active;
+    bool written; /* in the transaction that is open */
+    uint32_t group;
+    uint32_t next_group;
+    struct source sources[MERGE_CHUNKS_MAX];
+    uint32_t n_sources;
+    struct unit *units; /* sections of all sources, by subject */
+    uint32_t n_units;
+    uint32_t units_room;
+    uint32_t next_unit;
+    struct row_axis axis;
+    struct row_axis minutes_axis;
+    uint32_t *minute_of; /* of each tick */
+    int64_t *buffer;     /* present and metrics of the merged axis */
+    struct roll_minutes minutes;
+    struct roll_record *record;
+    struct row_builder merged_row;
+    struct row_builder minute_row;
+    struct row_builder hour_row;
+};
+
+int hist_merge_new(struct hist_merge **ret_merge)
+{
+    struct hist_merge *merge = mem_alloc(sizeof(*merge));
+    if (merge == NULL)
+        return -ENOMEM;
+    merge->record = mem_alloc(sizeof(*merge->record));
+    if (merge->record == NULL) {
+        mem_free(merge);
+        return -ENOMEM;
+    }
+    *ret_merge = merge;
+    return 0;
+}
+
+/* Forgets the merge in progress. */
+static void reset(struct hist_merge *merge)
+{
+    for (uint32_t i = 0; i < merge->n_sources; i++) {
+        mem_free(merge->sources[i].bytes);
+        row_axis_done(&merge->sources[i].axis);
+    }
+    memset(merge->sources, 0, sizeof(merge->sources));
+    merge->n_sources = merge->n_units = merge->next_unit = 0;
+    row_axis_done(&merge->axis);
+    row_axis_done(&merge->minutes_axis);
+    mem_free(merge->minute_of);
+    mem_free(merge->buffer);
+    merge->minute_of = NULL;
+    merge->buffer = NULL;
+    roll_minutes_done(&merge->minutes);
+    row_builder_done(&merge->merged_row);
+    row_builder_done(&merge->minute_row);
+    row_builder_done(&merge->hour_row);
+    merge->merged_row = merge->minute_row = merge->hour_row = (struct row_builder){0};
+    merge->active = merge->written = false;
+}
+
+void hist_merge_free(struct hist_merge *merge)
+{
+    if (merge == NULL)
+        return;
+    reset(merge);
+    mem_free(merge->units);
+    mem_free(merge->record);
+    mem_free(merge);
+}
+
+/* ---- Beginning ---------------------------------------------------------------------------- */
+
+static int take_source(
+    void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
+{
+    (void)end_ms;
+    struct hist_merge *merge = userdata;
+    if (merge->n_sources == MERGE_CHUNKS_MAX)
+        return 1;
+    struct source *source = &merge->sources[merge->n_sources];
+    source->bytes = mem_alloc(size + 1);
+    if (source->bytes == NULL)
+        return -ENOMEM;
+    memcpy(source->bytes, bytes, size);
+    source->size = size;
+    source->id = id;
+    merge->n_sources++;
+    return 0;
+}
+
+static int take_unit(void *userdata, const struct row_entry *entry)
+{
+    struct hist_merge *merge = userdata;
+    if (merge->n_units == merge->units_room) {
+        uint32_t room = merge->units_room * 2 + 128;
+        struct unit *grown = mem_resize_array(merge->units, room, sizeof(*grown));
+        if (grown == NULL)
+            return -ENOMEM;
+        merge->units = grown;
+        merge->units_room = room;
+    }
+    merge->units[merge->n_units++] =
+        (struct unit){entry->subject, entry->slot, merge->next_unit, *entry};
+    return 0;
+}
+
+/* Reads the directories; sources beyond what one axis holds wait for the next time. */
+static int read_sources(struct history *history, struct hist_merge *merge)
+{
+    uint32_t ticks = 0;
+    for (uint32_t i = 0; i < merge->n_sources; i++) {
+        struct source *source = &merge->sources[i];
+        uint32_t units = merge->n_units;
+        merge->next_unit = i; /* the source of what take_unit sees */
+        int r = row_read(source->bytes, source->size, &source->axis, take_unit, merge);
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0) {
+            atomic_fetch_add(&history->damaged, 1);
+            source->damaged = true;
+            merge->n_units = units;
+            row_axis_done(&source->axis);
+        }
+        if (ticks + source->axis.n > HIST_COLUMN_MAX) {
+            merge->n_units = units;
+            for (uint32_t k = i; k < merge->n_sources; k++) {
+                mem_free(merge->sources[k].bytes);
+                row_axis_done(&merge->sources[k].axis);
+                merge->sources[k] = (struct source){0};
+            }
+            merge->n_sources = i;
+            break;
+        }
+        source->offset = ticks;
+        ticks += source->axis.n;
+    }
+    merge->next_unit = 0;
+    return (int)ticks;
+}
+
+static int compare_units(const void *a, const void *b)
+{
+    const struct unit *x = a;
+    const struct unit *y = b;
+    if (x->subject != y->subject)
+        return x->subject < y->subject ? -1 : 1;
+    return x->source < y->source ? -1 : x->source > y->source;
+}
+
+static int64_t minute_start(int64_t ms)
+{
+    return ms - ((ms % MINUTE_MS) + MINUTE_MS) % MINUTE_MS;
+}
+
+/* The axis of all sources, and of their minutes. */
+static int make_axes(struct hist_merge *merge, uint32_t ticks)
+{
+    int r = row_axis_init(&merge->axis, ticks);
+    if (r == 0)
+        r = row_axis_init(&merge->minutes_axis, ticks);
+    merge->minute_of = mem_alloc_array(ticks, sizeof(uint32_t));
+    merge->buffer = mem_alloc_array((size_t)ticks * (HIST_METRICS + 1), sizeof(int64_t));
+    if (r < 0 || merge->minute_of == NULL || merge->buffer == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < merge->n_sources; i++) {
+        const struct source *s = &merge->sources[i];
+        if (s->axis.n == 0)
+            continue;
+        size_t size = s->axis.n * sizeof(int64_t);
+        memcpy(merge->axis.times_ms + s->offset, s->axis.times_ms, size);
+        memcpy(merge->axis.cpu_capacity + s->offset, s->axis.cpu_capacity, size);
+        memcpy(merge->axis.memory_capacity + s->offset, s->axis.memory_capacity, size);
+    }
+    uint32_t minutes = 0;
+    struct row_axis *m = &merge->minutes_axis;
+    for (uint32_t i = 0; i < ticks; i++) {
+        int64_t start = minute_start(merge->axis.times_ms[i]);
+        if (minutes == 0 || m->times_ms[minutes - 1] != start)
+            m->times_ms[minutes++] = start;
+        m->cpu_capacity[minutes - 1] = merge->axis.cpu_capacity[i];
+        m->memory_capacity[minutes - 1] = merge->axis.memory_capacity[i];
+        merge->minute_of[i] = minutes - 1;
+    }
+    m->n = minutes;
+    return roll_minutes_init(&merge->minutes, minutes);
+}
+
+static int begin(struct history *history, uint32_t group, struct ac_error *error)
+{
+    struct hist_merge *merge = history->merge;
+    reset(merge);
+    merge->group = group;
+    int r = hist_series_each(&history->write, SERIES_CHUNK, group, 0,
+        (int64_t)1 << HIST_TIME_BITS, take_source, merge, error);
+    if (r == -EUCLEAN || (r >= 0 && merge->n_sources == 0)) {
+        /* A damaged page must not stop the recording. */
+        history->groups[group].chunks = 0;
+        history->groups[group].merge_due = false;
+        atomic_fetch_add(&history->damaged, r < 0);
+        reset(merge);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    int ticks = read_sources(history, merge);
+    if (ticks > 0)
+        r = make_axes(merge, (uint32_t)ticks);
+    if (ticks < 0 || r < 0) {
+        reset(merge);
+        return error_set(error, -ENOMEM, "no memory");
+    }
+    qsort(merge->units, merge->n_units, sizeof(*merge->units), compare_units);
+    merge->active = true;
+    return 0;
+}
+
+/* ---- One agent ---------------------------------------------------------------------------- */
+
+static int decode_unit(struct hist_merge *merge, const struct unit *unit,
+    struct row_totals *totals)
+{
+    const struct source *source = &merge->sources[unit->source];
+    struct row_view view;
+    uint32_t n = merge->axis.n;
+    int r = row_section_read(&unit->entry, &source->axis, &view);
+    if (r < 0)
+        return r;
+    int64_t *at = merge->buffer + source->offset + unit->entry.first;
+    r = column_decode(&view.present, at);
+    for (unsigned m = 0; m < HIST_METRICS && r == 0; m++) {
+        if (!(view.mask >> m & 1))
+            continue;
+        r = column_decode(&view.metrics[m], at + (size_t)(m + 1) * n);
+        const struct column_stats *stats = &view.metrics[m].stats;
+        int counter = hist_metric_info(m)->counter;
+        if (counter < 0 || !stats->has_totals)
+            continue;
+        bool first = !(totals->known >> counter & 1);
+        row_join_totals(first, &totals->start[counter], &totals->end[counter],
+            stats->total_start, stats->total_end);
+        totals->known |= 1u << counter;
+    }
+    return r;
+}
+
+static void add_minutes(struct hist_merge *merge, const struct row_section *section)
+{
+    struct roll_minutes *minutes = &merge->minutes;
+    memset(minutes->samples, 0, minutes->n * sizeof(*minutes->samples));
+    memset(minutes->cells, 0, (size_t)minutes->n * HIST_METRICS * sizeof(*minutes->cells));
+    for (uint32_t i = 0; i < section->n; i++) {
+        uint32_t minute = merge->minute_of[section->first + i];
+        minutes->samples[minute] += section->present[i] != HIST_UNKNOWN;
+        for (unsigned m = 0; m < HIST_METRICS; m++) {
+            if (section->metrics[m] == NULL || section->metrics[m][i] == HIST_UNKNOWN)
+                continue;
+            struct roll_cell *cell = &minutes->cells[(size_t)m * minutes->n + minute];
+            int64_t value = section->metrics[m][i];
+            cell->min = cell->known == 0 ? value : MIN(cell->min, value);
+            cell->max = cell->known == 0 ? value : MAX(cell->max, value);
+            cell->sum += value;
+            cell->known++;
+        }
+    }
+}
+
+/* The ticks between the first and the last at which the agent was there. */
+static bool make_section(struct hist_merge *merge, const struct unit *unit,
+    const struct row_totals *totals, struct row_section *ret_section)
+{
+    uint32_t n = merge->axis.n;
+    uint32_t first = 0;
+    uint32_t end = n;
+    while (first < n && merge->buffer[first] == HIST_UNKNOWN)
+        first++;
+    while (end > first && merge->buffer[end - 1] == HIST_UNKNOWN)
+        end--;
+    *ret_section = (struct row_section){.subject = unit->subject,
+        .slot = unit->slot,
+        .first = first,
+        .n = end - first,
+        .totals = *totals,
+        .present = merge->buffer + first};
+    for (unsigned m = 0; m < HIST_METRICS; m++) {
+        const int64_t *values = merge->buffer + (size_t)(m + 1) * n + first;
+        for (uint32_t i = 0; i < end - first; i++) {
+            if (values[i] != HIST_UNKNOWN) {
+                ret_section->metrics[m] = values;
+                break;
+            }
+        }
+    }
+    return end > first;
+}
+
+static int add_rows(struct hist_merge *merge, const struct row_section *section)
+{
+    const struct row_axis *axis = &merge->axis;
+    struct buf body CLEANUP(buf_done) = {0};
+    int r = row_add(&merge->merged_row, axis, section);
+    add_minutes(merge, section);
+    roll_minutes_encode(&merge->minutes, &body);
+    struct row_section whole = {
+        .subject = section->subject, .slot = section->slot, .n = merge->minutes.n};
+    if (r == 0)
+        r = body.failed ? -ENOMEM
+                        : row_add_body(&merge->minute_row, &whole, body.data, body.size);
+    buf_clear(&body);
+    roll_clear(merge->record);
+    roll_add(merge->record, axis, section);
+    roll_encode(merge->record, &body);
+    whole.n = 2;
+    if (r == 0)
+        r = body.failed ? -ENOMEM
+                        : row_add_body(&merge->hour_row, &whole, body.data, body.size);
+    return r;
+}
+
+static int merge_subject(struct history *history, struct hist_merge *merge)
+{
+    size_t cells = (size_t)merge->axis.n * (HIST_METRICS + 1);
+    struct row_totals totals = {0};
+    for (size_t i = 0; i < cells; i++)
+        merge->buffer[i] = HIST_UNKNOWN;
+    uint32_t first = merge->next_unit;
+    const struct unit *unit = &merge->units[first];
+    uint32_t next = first;
+    for (; next < merge->n_units && merge->units[next].subject == unit->subject; next++) {
+        if (decode_unit(merge, &merge->units[next], &totals) < 0)
+            atomic_fetch_add(&history->damaged, 1);
+    }
+    struct row_section section;
+    int r = 0;
+    if (make_section(merge, unit, &totals, &section))
+        r = add_rows(merge, &section);
+    if (r == 0)
+        merge->next_unit = next;
+    return r;
+}
+
+/* ---- Finishing ---------------------------------------------------------------------------- */
+
+static int put_row(struct history *history, enum hist_series series, struct row_builder *builder,
+    const struct row_axis *axis, struct ac_error *error)
+{
+    const struct row_axis *ticks = &history->merge->axis;
+    int64_t start = ticks->times_ms[0];
+    int64_t end = ticks->times_ms[0];
+    for (uint32_t i = 1; i < ticks->n; i++) {
+        start = MIN(start, ticks->times_ms[i]);
+        end = MAX(end, ticks->times_ms[i]);
+    }
+    buf_clear(&history->scratch);
+    if (row_finish(builder, axis, &history->scratch) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    return hist_series_put(&history->write, series, history->merge->group, start, end,
+        history->scratch.data, history->scratch.size, error);
+}
+
+static int finish(struct history *history, struct ac_error *error)
+{
+    struct hist_merge *merge = history->merge;
+    int r = 0;
+    if (merge->merged_row.count > 0) {
+        int64_t ends[2] = {merge->axis.times_ms[0], merge->axis.times_ms[merge->axis.n - 1]};
+        int64_t cpu[2] = {merge->axis.cpu_capacity[0], merge->axis.cpu_capacity[merge->axis.n - 1]};
+        int64_t memory[2] = {
+            merge->axis.memory_capacity[0], merge->axis.memory_capacity[merge->axis.n - 1]};
+        const struct row_axis hour = {2, ends, cpu, memory};
+        r = put_row(history, SERIES_MERGED, &merge->merged_row, &merge->axis, error);
+        if (r == 0)
+            r = put_row(history, SERIES_MINUTE, &merge->minute_row, &merge->minutes_axis, error);
+        if (r == 0)
+            r = put_row(history, SERIES_HOUR, &merge->hour_row, &hour, error);
+    }
+    for (uint32_t i = 0; i < merge->n_sources && r == 0; i++)
+        r = hist_series_drop(&history->write, SERIES_CHUNK, merge->sources[i].id, error);
+    merge->written = r == 0;
+    return r;
+}
+
+/* ---- Days --------------------------------------------------------------------------------- */
+
+/* All records of the hours, one after the other, by subject. */
+struct day {
+    struct source hours[DAY_HOURS * 2];
+    uint32_t n;
+    struct hist_merge collect; /* only its list of units is used */
+};
+
+static int take_hour(void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
+{
+    (void)end_ms;
+    struct day *day = userdata;
+    if (day->n == ARRAY_SIZE(day->hours))
+        return 1;
+    struct source *hour = &day->hours[day->n];
+    hour->bytes = mem_alloc(size + 1);
+    if (hour->bytes == NULL)
+        return -ENOMEM;
+    memcpy(hour->bytes, bytes, size);
+    hour->size = size;
+    hour->id = id;
+    day->n++;
+    return 0;
+}
+
+static void day_free(struct day **day)
+{
+    for (uint32_t i = 0; *day != NULL && i < (*day)->n; i++) {
+        mem_free((*day)->hours[i].bytes);
+        row_axis_done(&(*day)->hours[i].axis);
+    }
+    if (*day != NULL)
+        mem_free((*day)->collect.units);
+    mem_free(*day);
+}
+
+static int day_subjects(struct history *history, struct day *day, struct row_builder *builder)
+{
+    struct hist_merge *list = &day->collect;
+    struct roll_record *record = history->merge->record;
+    qsort(list->units, list->n_units, sizeof(*list->units), compare_units);
+    for (uint32_t i = 0; i < list->n_units;) {
+        const struct unit *first = &list->units[i];
+        roll_clear(record);
+        for (; i < list->n_units && list->units[i].subject == first->subject; i++) {
+            struct byte_reader body;
+            if (row_body(&list->units[i].entry, &body) < 0 || roll_merge(record, &body, -1) < 0)
+                atomic_fetch_add(&history->damaged, 1);
+        }
+        struct buf bytes CLEANUP(buf_done) = {0};
+        struct row_section section = {.subject = first->subject, .slot = first->slot, .n = 2};
+        roll_encode(record, &bytes);
+        if (bytes.failed || row_add_body(builder, &section, bytes.data, bytes.size) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int write_day(struct history *history, uint32_t group, struct day *day,
+    struct ac_error *error)
+{
+    struct row_builder builder CLEANUP(row_builder_done) = {0};
+    int64_t ends[2] = {INT64_MAX, INT64_MIN};
+    int64_t cpu[2] = {0};
+    int64_t memory[2] = {0};
+    for (uint32_t i = 0; i < day->n; i++) {
+        struct source *hour = &day->hours[i];
+        day->collect.next_unit = i;
+        uint32_t units = day->collect.n_units;
+        if (row_read(hour->bytes, hour->size, &hour->axis, take_unit, &day->collect) < 0 ||
+            hour->axis.n != 2) {
+            day->collect.n_units = units;
+            atomic_fetch_add(&history->damaged, 1);
+            continue;
+        }
+        ends[0] = MIN(ends[0], hour->axis.times_ms[0]);
+        ends[1] = MAX(ends[1], hour->axis.times_ms[1]);
+        cpu[0] = cpu[1] = hour->axis.cpu_capacity[1];
+        memory[0] = memory[1] = hour->axis.memory_capacity[1];
+    }
+    if (day->collect.n_units == 0)
+        return 0;
+    const struct row_axis axis = {2, ends, cpu, memory};
+    buf_clear(&history->scratch);
+    if (day_subjects(history, day, &builder) < 0 ||
+        row_finish(&builder, &axis, &history->scratch) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    return hist_series_put(&history->write, SERIES_DAY, group, ends[0], ends[1],
+        history->scratch.data, history->scratch.size, error);
+}
+
+/* Writes a day where enough hours have come together since the last one. */
+static int day_step(struct history *history, uint32_t group, struct ac_error *error)
+{
+    int64_t after = -1;
+    int64_t hours = 0;
+    const int64_t ids[] = {hist_row_id(group, 0), hist_row_id(group + 1, 0)};
+    int r = hist_query_int(&history->write, HIST_DAY_END, ids, 2, &after, error);
+    if (r < 0)
+        return r;
+    const int64_t since[] = {hist_row_id(group, after + 1), hist_row_id(group + 1, 0)};
+    r = hist_query_int(&history->write, HIST_HOURS, since, 2, &hours, error);
+    if (r < 0 || hours < DAY_HOURS)
+        return r < 0 ? r : 0;
+    struct day *day CLEANUP(day_free) = mem_alloc(sizeof(*day));
+    if (day == NULL)
+        return error_set(error, -ENOMEM, "no memory");
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    r = hist_series_sql(&history->write, SERIES_HOUR, SERIES_AFTER, &statement, error);
+    for (size_t i = 0; r == 0 && i < 2; i++)
+        r = sqlite3_bind_int64(statement, (int)i + 1, since[i]) == SQLITE_OK ? 0 : -EIO;
+    while (r == 0) {
+        r = sql_step(&history->write.connection, statement, "reading history", error);
+        if (r != 1)
+            break;
+        r = take_hour(day, sqlite3_column_int64(statement, 0),
+            sqlite3_column_int64(statement, 1), sqlite3_column_blob(statement, 2),
+            (size_t)sqlite3_column_bytes(statement, 2));
+    }
+    return r < 0 ? r : write_day(history, group, day, error);
+}
+
+/* ---- The tick's share --------------------------------------------------------------------- */
+
+static int begin_next(struct history *history, struct ac_error *error)
+{
+    struct hist_merge *merge = history->merge;
+    for (uint32_t k = 0; k < history->n_groups; k++) {
+        uint32_t group = (merge->next_group + k) % history->n_groups;
+        if (!history->groups[group].merge_due)
+            continue;
+        merge->next_group = group + 1;
+        return begin(history, group, error);
+    }
+    return 0;
+}
+
+int hist_merge_step(struct history *history, struct ac_error *error)
+{
+    struct hist_merge *merge = history->merge;
+    int r = 0;
+    if (!merge->active)
+        r = begin_next(history, error);
+    if (r < 0 || !merge->active)
+        return r;
+    /* Every agent comes once in so many ticks; a third more, to catch up. */
+    uint32_t units = history->used_slots * 4 / 3 / (CHUNK_TICKS * MERGE_CHUNKS) + 1;
+    for (; units > 0 && merge->next_unit < merge->n_units; units--) {
+        if (merge_subject(history, merge) < 0)
+            return error_set(error, -ENOMEM, "no memory");
+    }
+    if (merge->next_unit < merge->n_units)
+        return 0;
+    r = finish(history, error);
+    return r == 0 ? day_step(history, merge->group, error) : r;
+}
+
+void hist_merge_applied(struct history *history)
+{
+    struct hist_merge *merge = history->merge;
+    if (!merge->written)
+        return;
+    struct hist_group *group = &history->groups[merge->group];
+    group->chunks -= MIN(group->chunks, merge->n_sources);
+    group->merge_due = group->chunks >= MERGE_CHUNKS;
+    reset(merge);
+}
+
+/* The transaction is undone: what was written is written again at the next tick. */
+void hist_merge_undo(struct history *history)
+{
+    history->merge->written = false;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who has which slot. */
+#include <errno.h>
+#include <string.h>
+
+#include "store/hist_internal.h"
+
+int hist_slots_reserve(struct history *history, uint32_t slots)
+{
+    if (slots > history->slots_room) {
+        uint32_t room = MAX(slots, MAX(history->slots_room * 2, 64u));
+        struct hist_slot *grown = mem_resize_array(history->slots, room, sizeof(*grown));
+        if (grown == NULL)
+            return -ENOMEM;
+        memset(&grown[history->slots_room], 0, (room - history->slots_room) * sizeof(*grown));
+        history->slots = grown;
+        history->slots_room = room;
+    }
+    uint32_t groups = (slots + GROUP_SLOTS - 1) / GROUP_SLOTS;
+    if (groups > history->n_groups) {
+        struct hist_group *grown = mem_resize_array(history->groups, groups, sizeof(*grown));
+        if (grown == NULL)
+            return -ENOMEM;
+        for (uint32_t i = history->n_groups; i < groups; i++)
+            grown[i] = (struct hist_group){.first = history->sequence};
+        history->groups = grown;
+        history->n_groups = groups;
+    }
+    int r = frame_state_reserve(&history->states[0], slots);
+    if (r == 0)
+        r = frame_state_reserve(&history->states[1], slots);
+    return r == 0 ? hist_top_reserve(history->top, slots) : r;
+}
+
+struct hist_subject *hist_subject_add(struct history *history, int64_t id, const char *name)
+{
+    struct hist_subject *subject = mem_alloc(sizeof(*subject));
+    if (subject == NULL)
+        return NULL;
+    subject->id = id;
+    subject->slot = SLOT_NONE;
+    strncpy(subject->name, name, sizeof(subject->name) - 1);
+    if (strmap_put(history->by_name, subject->name, subject) < 0) {
+        mem_free(subject);
+        return NULL;
+    }
+    if (u64map_put(history->by_id, (uint64_t)id, subject) < 0) {
+        strmap_remove(history->by_name, subject->name);
+        mem_free(subject);
+        return NULL;
+    }
+    history->next_subject = MAX(history->next_subject, id + 1);
+    return subject;
+}
+
+/* A name that the database may know from before. */
+static int find_subject(struct history *history, const char *name,
+    struct hist_subject **ret_subject, struct ac_error *error)
+{
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    int64_t id = history->next_subject;
+    int r = hist_sql(&history->write, HIST_SUBJECT_FIND, &statement, error);
+    if (r < 0)
+        return r;
+    struct binder binder = {.statement = statement};
+    bind_text(&binder, name);
+    r = sql_bound(&history->write.connection, &binder, error);
+    if (r == 0)
+        r = hist_get_int(&history->write, statement, &id, error);
+    if (r < 0)
+        return r;
+    struct hist_subject *subject = hist_subject_add(history, id, name);
+    if (subject == NULL)
+        return error_set(error, -ENOMEM, "no memory");
+    subject->stored = r == 1;
+    *ret_subject = subject;
+    return 0;
+}
+
+int hist_slot_take(struct history *history, const char *name, int64_t when_ms, uint32_t *ret_slot,
+    struct ac_error *error)
+{
+    struct hist_subject *subject = strmap_get(history->by_name, name);
+    int r = 0;
+    if (subject == NULL)
+        r = find_subject(history, name, &subject, error);
+    if (r < 0)
+        return r;
+    if (subject->slot != SLOT_NONE) {
+        *ret_slot = subject->slot;
+        return 0;
+    }
+    uint32_t slot = history->lowest_free;
+    while (slot < history->n_slots && history->slots[slot].subject != NULL)
+        slot++;
+    if (slot >= FRAME_SLOTS_MAX)
+        return error_set(error, -ENOSPC, "history: more than %u agents", FRAME_SLOTS_MAX);
+    r = hist_slots_reserve(history, slot + 1);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    struct hist_slot *s = &history->slots[slot];
+    s->subject = subject;
+    s->tenure = history->next_tenure++;
+    s->tenure_stored = false;
+    history->slots_dirty = true;
+    s->from_ms = when_ms;
+    s->given_known = 0;
+    memset(s->start, 0, sizeof(s->start));
+    for (unsigned c = 0; c < HIST_COUNTERS; c++)
+        history->before->counters[c][slot] = 0;
+    subject->slot = slot;
+    history->n_slots = MAX(history->n_slots, slot + 1);
+    history->lowest_free = slot + 1;
+    history->used_slots++;
+    *ret_slot = slot;
+    return 0;
+}
+
+/* The subject goes from memory with its slot; it is found again by name. */
+void hist_slot_release(struct history *history, uint32_t slot)
+{
+    struct hist_subject *subject = history->slots[slot].subject;
+    history->slots[slot].subject = NULL;
+    history->lowest_free = MIN(history->lowest_free, slot);
+    history->used_slots--;
+    strmap_remove(history->by_name, subject->name);
+    u64map_remove(history->by_id, (uint64_t)subject->id);
+    mem_free(subject);
+}
+
+static int store_subject(
+    struct history *history, const struct hist_subject *subject, struct ac_error *error)
+{
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    int r = hist_sql(&history->write, HIST_SUBJECT_PUT, &statement, error);
+    if (r < 0)
+        return r;
+    struct binder binder = {.statement = statement};
+    bind_int(&binder, subject->id);
+    bind_text(&binder, subject->name);
+    bind_int(&binder, subject->philosophy);
+    bind_null(&binder);
+    r = sql_bound(&history->write.connection, &binder, error);
+    return r < 0 ? r
+                 : sql_run(&history->write.connection, statement, "writing history", error);
+}
+
+int hist_slots_store(struct history *history, struct ac_error *error)
+{
+    int r = 0;
+    for (uint32_t i = 0; history->slots_dirty && i < history->n_slots && r == 0; i++) {
+        const struct hist_slot *slot = &history->slots[i];
+        if (slot->subject == NULL || slot->tenure_stored)
+            continue;
+        if (!slot->subject->stored)
+            r = store_subject(history, slot->subject, error);
+        const int64_t numbers[] = {slot->tenure, slot->subject->id, i, slot->from_ms};
+        if (r == 0)
+            r = hist_run(&history->write, HIST_TENURE_PUT, numbers, ARRAY_SIZE(numbers), error);
+    }
+    return r;
+}
+
+void hist_slots_stored(struct history *history)
+{
+    for (uint32_t i = 0; history->slots_dirty && i < history->n_slots; i++) {
+        struct hist_slot *slot = &history->slots[i];
+        slot->tenure_stored = true;
+        if (slot->subject != NULL)
+            slot->subject->stored = true;
+    }
+    history->slots_dirty = false;
+}
+
+void hist_slots_done(struct history *history)
+{
+    for (uint32_t i = 0; i < history->slots_room; i++) {
+        for (unsigned c = 0; c < FRAME_COLUMNS; c++)
+            tail_done(&history->slots[i].streams[c]);
+        mem_free(history->slots[i].subject);
+    }
+    mem_free(history->slots);
+    mem_free(history->groups);
+    strmap_free(history->by_name);
+    u64map_free(history->by_id);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One tick: rows to slots, a frame, and everything that shares its transaction. */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "store/hist_internal.h"
+
+#define CHECKPOINT_PAGES 1000
+#define GAP_STEPS        3 /* a step longer than so many usual ones is a gap */
+#define STEP_MAX_MS      (2 * HOUR_MS)
+
+/* ---- Time --------------------------------------------------------------------------------- */
+
+int64_t hist_step_ms(const struct history *history, int64_t step_ms)
+{
+    if (step_ms <= 0)
+        return 0;
+    if (history->typical_ms == 0)
+        return MIN(step_ms, STEP_MAX_MS);
+    return step_ms > GAP_STEPS * history->typical_ms ? history->typical_ms : step_ms;
+}
+
+void hist_note_step(struct history *history, int64_t step_ms)
+{
+    if (step_ms <= 0 || step_ms > STEP_MAX_MS)
+        return;
+    if (history->typical_ms == 0)
+        history->typical_ms = step_ms;
+    int64_t change = (step_ms - history->typical_ms) / 8;
+    /* One long step is a gap; many of them are a new interval. */
+    history->typical_ms += MIN(change, MAX(history->typical_ms / 4, (int64_t)1));
+    history->typical_ms = MAX(history->typical_ms, (int64_t)1);
+}
+
+/* ---- Counters ----------------------------------------------------------------------------- */
+
+void hist_counters_step(struct history *history, const uint32_t *given, int64_t step_ms)
+{
+    for (unsigned m = 0; m < HIST_METRICS; m++) {
+        const struct hist_metric_info *info = hist_metric_info(m);
+        if (info->counter < 0)
+            continue;
+        unsigned c = (unsigned)info->counter;
+        uint64_t per_ms = (uint64_t)(info->counter_rate / 1000);
+        for (uint32_t i = 0; i < history->now->n; i++) {
+            uint64_t value = history->now->values[m][i];
+            uint64_t *counter = &history->now->counters[c][i];
+            if (given != NULL && given[i] >> c & 1)
+                continue;
+            *counter = history->before->counters[c][i];
+            if (value > 0 && step_ms > 0)
+                *counter += (value - 1) * per_ms * (uint64_t)step_ms;
+        }
+    }
+}
+
+/* Exact totals: the growth since they were handed in last. */
+static uint32_t take_totals(
+    struct history *history, uint32_t slot, const struct history_totals *totals)
+{
+    struct hist_slot *s = &history->slots[slot];
+    const uint64_t values[HIST_COUNTERS] = {
+        totals->cpu_ns, totals->disk_bytes * 1000, totals->network_bytes * 1000};
+    uint32_t taken = 0;
+    for (unsigned c = 0; c < HIST_COUNTERS; c++) {
+        if (!(totals->known >> c & 1))
+            continue;
+        if (s->given_known >> c & 1) {
+            uint64_t grown = values[c] >= s->given[c] ? values[c] - s->given[c] : values[c];
+            history->now->counters[c][slot] = history->before->counters[c][slot] + grown;
+            taken |= 1u << c;
+        }
+    }
+    return taken;
+}
+
+static void totals_taken(struct history *history, const struct history_row *rows, size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct hist_subject *subject = strmap_get(history->by_name, rows[i].subject);
+        const struct history_totals *totals = rows[i].totals;
+        if (totals == NULL || subject == NULL || subject->slot == SLOT_NONE)
+            continue;
+        struct hist_slot *s = &history->slots[subject->slot];
+        s->given_known = totals->known;
+        s->given[0] = totals->cpu_ns;
+        s->given[1] = totals->disk_bytes * 1000;
+        s->given[2] = totals->network_bytes * 1000;
+    }
+}
+
+/* ---- Rows to slots ------------------------------------------------------------------------ */
+
+static void fill_slot(struct history *history, uint32_t slot, const struct history_row *row)
+{
+    int64_t values[HIST_METRICS];
+    int64_t processes = row->processes == 0 ? -1 : (int64_t)row->processes;
+    hist_quantise(row->usage, &history->now->capacity, processes, values);
+    for (unsigned m = 0; m < HIST_METRICS; m++)
+        history->now->values[m][slot] =
+            values[m] == HIST_UNKNOWN ? 0 : (uint64_t)values[m] + 1;
+    history->now->values[FRAME_PRESENT][slot] = 1;
+}
+
+static void learn_capacity(
+    struct history *history, const struct history_row *rows, size_t n_rows)
+{
+    struct hist_capacity capacity = {0};
+    for (size_t i = 0; i < n_rows && (capacity.cpu == 0 || capacity.memory == 0); i++)
+        hist_capacity_learn(rows[i].usage, &capacity);
+    const struct hist_capacity *last = &history->before->capacity;
+    history->now->capacity.cpu = capacity.cpu != 0 ? capacity.cpu : last->cpu;
+    history->now->capacity.memory = capacity.memory != 0 ? capacity.memory : last->memory;
+}
+
+static int fill(struct history *history, int64_t when_ms, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error)
+{
+    cleanup_free uint32_t *slots = mem_alloc_array(n_rows + 1, sizeof(*slots));
+    if (slots == NULL)
+        return error_set(error, -ENOMEM, "no memory");
+    for (size_t i = 0; i < n_rows; i++) {
+        int r = hist_slot_take(history, rows[i].subject, when_ms, &slots[i], error);
+        if (r < 0)
+            return r;
+        if (rows[i].spec != NULL)
+            history->slots[slots[i]].subject->philosophy = rows[i].spec->philosophy;
+    }
+    cleanup_free uint32_t *given = mem_alloc_array(history->n_slots + 1, sizeof(*given));
+    if (given == NULL)
+        return error_set(error, -ENOMEM, "no memory");
+    history->now->n = history->n_slots;
+    history->now->when_ms = when_ms;
+    learn_capacity(history, rows, n_rows);
+    for (unsigned c = 0; c < FRAME_COLUMNS; c++)
+        memset(history->now->values[c], 0, history->n_slots * sizeof(uint64_t));
+    for (size_t i = 0; i < n_rows; i++) {
+        fill_slot(history, slots[i], &rows[i]);
+        if (rows[i].totals != NULL)
+            given[slots[i]] = take_totals(history, slots[i], rows[i].totals);
+    }
+    int64_t step = history->sequence == 0 ? 0 : when_ms - history->before->when_ms;
+    hist_counters_step(history, given, hist_step_ms(history, step));
+    return 0;
+}
+
+/* ---- The transaction ---------------------------------------------------------------------- */
+
+static int write_frame(struct history *history, struct ac_error *error)
+{
+    buf_clear(&history->scratch);
+    int r = frame_encode(history->codec, history->sequence, history->force_keys,
+        history->before, history->now, &history->scratch);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    r = hist_sql(&history->write, HIST_FRAME_PUT, &statement, error);
+    if (r < 0)
+        return r;
+    struct binder binder = {.statement = statement};
+    bind_u64(&binder, history->sequence);
+    bind_bytes(&binder, history->scratch.data, history->scratch.size);
+    r = sql_bound(&history->write.connection, &binder, error);
+    return r < 0 ? r : sql_run(&history->write.connection, statement, "writing history", error);
+}
+
+/* Frames that no open chunk needs any more; one key block of each block stays before them. */
+static int trim_frames(struct history *history, struct ac_error *error)
+{
+    uint64_t first = history->sequence;
+    for (uint32_t g = 0; g < history->n_groups; g++)
+        first = MIN(first, history->groups[g].first);
+    if (first <= FRAME_KEY_SPACING)
+        return 0;
+    const int64_t numbers[] = {(int64_t)(first - FRAME_KEY_SPACING)};
+    return hist_run(&history->write, HIST_FRAME_TRIM, numbers, 1, error);
+}
+
+/* Queries must know where the order of rows is not that of time. */
+static int note_clock(struct history *history, int64_t when_ms, struct ac_error *error)
+{
+    if (history->sequence == 0 || when_ms >= history->before->when_ms)
+        return 0;
+    const int64_t numbers[] = {HIST_META_WENT_BACK, when_ms};
+    atomic_store(&history->went_back, true);
+    return hist_run(&history->write, HIST_META_PUT, numbers, ARRAY_SIZE(numbers), error);
+}
+
+static int write_all(struct history *history, int64_t when_ms, struct ac_error *error)
+{
+    int r = note_clock(history, when_ms, error);
+    if (r == 0)
+        r = hist_slots_store(history, error);
+    if (r == 0)
+        r = write_frame(history, error);
+    if (r == 0)
+        r = hist_chunks_write(history, error);
+    if (r == 0)
+        r = trim_frames(history, error);
+    if (r == 0)
+        r = hist_top_write(history, when_ms, error);
+    if (r == 0)
+        r = hist_merge_step(history, error);
+    if (r == 0)
+        r = hist_expire_step(history, when_ms, error);
+    return r;
+}
+
+static int commit(struct history *history, int64_t when_ms, struct ac_error *error)
+{
+    int r = hist_run(&history->write, HIST_BEGIN, NULL, 0, error);
+    if (r < 0)
+        return r;
+    r = write_all(history, when_ms, error);
+    if (r == 0)
+        r = hist_run(&history->write, HIST_COMMIT, NULL, 0, error);
+    if (r < 0 && sqlite3_get_autocommit(history->write.connection.db) == 0)
+        hist_run(&history->write, HIST_ROLLBACK, NULL, 0, NULL);
+    return r;
+}
+
+/* What is committed becomes the state in memory; nothing here can fail. */
+static void apply(struct history *history, int64_t when_ms)
+{
+    hist_slots_stored(history);
+    hist_chunks_applied(history);
+    hist_merge_applied(history);
+    hist_tail_apply(history);
+    hist_top_add(history, history->now);
+    size_t at = history->sequence % TICK_RING;
+    history->times_ms[at] = when_ms;
+    history->cpu_capacity[at] = (int64_t)history->now->capacity.cpu;
+    history->memory_capacity[at] = (int64_t)history->now->capacity.memory;
+    if (history->sequence > 0)
+        hist_note_step(history, when_ms - history->before->when_ms);
+    struct frame_state *last = history->before;
+    history->before = history->now;
+    history->now = last;
+    history->sequence++;
+    history->force_keys = false;
+}
+
+static void checkpoint(struct history *history)
+{
+    if (history->sequence % 16 != 0)
+        return;
+    sqlite3_wal_checkpoint_v2(
+        history->write.connection.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
+static int tick(struct history *history, int64_t when_ms, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error)
+{
+    int r = fill(history, when_ms, rows, n_rows, error);
+    if (r < 0)
+        return r;
+    if (hist_tail_reserve(history) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    r = commit(history, when_ms, error);
+    if (r < 0) {
+        hist_merge_undo(history);
+        return r;
+    }
+    apply(history, when_ms);
+    totals_taken(history, rows, n_rows);
+    return 0;
+}
+
+int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error)
+{
+    if (history->none)
+        return 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        if (strlen(rows[i].subject) > AC_AGENT_ID_MAX)
+            return error_set(error, -EINVAL, "history: subject \"%.40s...\" is too long",
+                rows[i].subject);
+    }
+    pthread_mutex_lock(&history->lock);
+    struct history_status *status = &history->status;
+    int r = tick(history, when_ns / MS, rows, n_rows, error);
+    status->last_error = r;
+    if (r < 0) {
+        status->failed_ticks++;
+        if (status->failing_since_ns == 0)
+            status->failing_since_ns = when_ns;
+    } else {
+        status->ticks++;
+        status->failing_since_ns = 0;
+        checkpoint(history);
+    }
+    pthread_mutex_unlock(&history->lock);
+    return r;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checks every row: checksums, what the columns hold against what they promise, and order. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "store/crc32c.h"
+#include "store/hist_internal.h"
+
+struct verify {
+    struct history *history;
+    void (*finding)(void *userdata, const char *text);
+    void *userdata;
+    int64_t findings;
+    enum hist_series series;
+    const struct row_axis *axis;
+    int64_t *buffer;
+};
+
+static const char *const series_words[SERIES_COUNT] = {"chunk", "merged", "minute", "hour", "day"};
+
+__attribute__((format(printf, 2, 3))) static void found(
+    struct verify *verify, const char *format, ...)
+{
+    struct buf text CLEANUP(buf_done) = {0};
+    va_list args;
+    va_start(args, format);
+    buf_vprintf(&text, format, args);
+    va_end(args);
+    verify->findings++;
+    if (verify->finding != NULL)
+        verify->finding(verify->userdata, text.failed ? "no memory" : text.data);
+}
+
+/* The decoded values against count, sum, least, largest and first of the header. */
+static int check_column(struct verify *verify, const struct column_view *view)
+{
+    struct column_stats seen = {0};
+    if (column_decode(view, verify->buffer) < 0)
+        return -EBADMSG;
+    for (uint32_t i = 0; i < view->n; i++) {
+        int64_t value = verify->buffer[i];
+        if (value == HIST_UNKNOWN)
+            continue;
+        if (seen.count == 0)
+            seen.first = seen.min = seen.max = value;
+        seen.count++;
+        seen.sum = wrap_add(seen.sum, value);
+        seen.min = MIN(seen.min, value);
+        seen.max = MAX(seen.max, value);
+    }
+    const struct column_stats *said = &view->stats;
+    if (seen.count != said->count || (seen.count > 0 && (seen.sum != said->sum ||
+        seen.min != said->min || seen.max != said->max || seen.first != said->first)))
+        return -EBADMSG;
+    return said->has_totals && said->total_end < said->total_start ? -EBADMSG : 0;
+}
+
+static int check_entry(struct verify *verify, const struct row_entry *entry)
+{
+    if (verify->series <= SERIES_MERGED) {
+        struct row_view view;
+        int r = row_section_read(entry, verify->axis, &view);
+        if (r == 0)
+            r = check_column(verify, &view.present);
+        for (unsigned m = 0; m < HIST_METRICS && r == 0; m++) {
+            if (view.mask >> m & 1)
+                r = check_column(verify, &view.metrics[m]);
+        }
+        return r;
+    }
+    struct byte_reader body;
+    if (row_body(entry, &body) < 0)
+        return -EBADMSG;
+    if (verify->series == SERIES_MINUTE) {
+        struct roll_minutes minutes CLEANUP(roll_minutes_done) = {0};
+        if (roll_minutes_init(&minutes, entry->n) < 0)
+            return -ENOMEM;
+        int r = roll_minutes_decode(&body, &minutes);
+        return r == 0 && body.at != body.end ? -EBADMSG : r;
+    }
+    cleanup_free struct roll_record *record = mem_alloc(sizeof(*record));
+    if (record == NULL)
+        return -ENOMEM;
+    int r = roll_merge(record, &body, -1);
+    return r == 0 && body.at != body.end ? -EBADMSG : r;
+}
+
+static int on_entry(void *userdata, const struct row_entry *entry)
+{
+    struct verify *verify = userdata;
+    int r = check_entry(verify, entry);
+    if (r == -EBADMSG) {
+        found(verify, "%s: agent %" PRIu64 ": damaged section", series_words[verify->series],
+            entry->subject);
+        return 0;
+    }
+    return r;
+}
+
+static int check_row(struct verify *verify, int64_t id, int64_t end_ms, const void *bytes,
+    size_t size)
+{
+    struct row_axis axis CLEANUP(row_axis_done) = {0};
+    verify->axis = &axis;
+    int r = row_read(bytes, size, &axis, NULL, NULL);
+    if (r == 0)
+        r = row_read(bytes, size, NULL, on_entry, verify);
+    if (r == -EBADMSG || r == -EPROTO) {
+        found(verify, "%s: row %" PRId64 ": %s", series_words[verify->series], id,
+            r == -EPROTO ? "made by a newer version" : "damaged");
+        return 0;
+    }
+    int64_t start = id & (((int64_t)1 << HIST_TIME_BITS) - 1);
+    if (r == 0 && end_ms < start)
+        found(verify, "%s: row %" PRId64 " ends before it begins", series_words[verify->series],
+            id);
+    return r;
+}
+
+static int check_series(struct verify *verify, enum hist_series series, struct ac_error *error)
+{
+    struct hist_db *db = &verify->history->read;
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    int r = hist_series_sql(db, series, SERIES_EACH, &statement, error);
+    verify->series = series;
+    while (r == 0) {
+        r = sql_step(&db->connection, statement, "verifying history", error);
+        if (r != 1)
+            return r;
+        r = check_row(verify, sqlite3_column_int64(statement, 0),
+            sqlite3_column_int64(statement, 1), sqlite3_column_blob(statement, 2),
+            (size_t)sqlite3_column_bytes(statement, 2));
+        if (r < 0)
+            return error_errno(error, r, "verifying history");
+    }
+    return r;
+}
+
+static int check_frames(struct verify *verify, struct ac_error *error)
+{
+    struct hist_db *db = &verify->history->read;
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    struct frame_state state CLEANUP(frame_state_done) = {0};
+    cleanup_free uint8_t *based = mem_alloc(FRAME_SLOTS_MAX / FRAME_BLOCK + 1);
+    struct frame_codec *codec = NULL;
+    if (based == NULL || frame_codec_new(&codec) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    int r = hist_sql(db, HIST_FRAME_EACH, &statement, error);
+    while (r == 0) {
+        r = sql_step(&db->connection, statement, "verifying history", error);
+        if (r != 1)
+            break;
+        int64_t sequence = sqlite3_column_int64(statement, 0);
+        r = frame_decode(codec, sqlite3_column_blob(statement, 1),
+            (size_t)sqlite3_column_bytes(statement, 1), based, &state);
+        if (r == -EBADMSG || r == -EPROTO) {
+            found(verify, "frame %" PRId64 ": damaged", sequence);
+            r = 0;
+        }
+    }
+    frame_codec_free(codec);
+    return r;
+}
+
+/* SQLite's own check of the file, its first findings. */
+static int check_file(struct verify *verify, struct ac_error *error)
+{
+    struct hist_db *db = &verify->history->read;
+    sqlite3_stmt *statement = NULL;
+    int r = sql_prepare(&db->connection, "PRAGMA integrity_check(10)", &statement, error);
+    while (r == 0) {
+        r = sql_step(&db->connection, statement, "verifying history", error);
+        if (r != 1)
+            break;
+        const char *text = (const char *)sqlite3_column_text(statement, 0);
+        if (text == NULL || strcmp(text, "ok") != 0)
+            found(verify, "file: %s", text == NULL ? "?" : text);
+        r = 0;
+    }
+    sqlite3_finalize(statement);
+    return r;
+}
+
+int64_t history_verify(struct history *history,
+    void (*finding)(void *userdata, const char *text), void *userdata, struct ac_error *error)
+{
+    struct verify verify = {.history = history, .finding = finding, .userdata = userdata};
+    if (history->none)
+        return 0;
+    cleanup_free int64_t *buffer = mem_alloc_array(HIST_COLUMN_MAX, sizeof(int64_t));
+    if (buffer == NULL)
+        return error_set(error, -ENOMEM, "no memory");
+    verify.buffer = buffer;
+    pthread_mutex_lock(&history->query_lock);
+    int r = check_file(&verify, error);
+    for (unsigned s = 0; s < SERIES_COUNT && r == 0; s++)
+        r = check_series(&verify, s, error);
+    if (r == 0)
+        r = check_frames(&verify, error);
+    pthread_mutex_unlock(&history->query_lock);
+    if (r == -EUCLEAN) { /* so damaged that it cannot be read on: that is the finding */
+        found(&verify, "%s", error == NULL ? "the file is damaged" : error->message);
+        r = 0;
+    }
+    return r < 0 ? r : verify.findings;
+}

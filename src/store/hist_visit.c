@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything that is stored of a subject in a span of time, from the coarsest and oldest to the
+ * open chunk in memory. Days stand in for hours that have gone, hours for minutes, minutes for
+ * ticks: of each group, a tier starts where its oldest row is, and what is older comes from the
+ * next coarser one.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "store/hist_internal.h"
+
+struct tenancy {
+    uint32_t slot;
+    int64_t from_ms;
+    int64_t to_ms; /* INT64_MAX: still */
+};
+
+/* The open chunk of a slot as it was when the query began. */
+struct open_part {
+    bool there;
+    struct row_axis axis;
+    struct row_section section;
+    int64_t *buffer;
+};
+
+struct visit {
+    struct history *history;
+    const struct hist_visitor *visitor;
+    uint64_t subject;
+    struct tenancy *tenancies;
+    size_t n_tenancies;
+    bool interleaved; /* away in another group and back */
+    struct open_part open;
+    enum hist_series series; /* of the rows that come */
+    int64_t *buffer;         /* of one section */
+    size_t buffer_room;
+};
+
+static void visit_done(struct visit *visit)
+{
+    mem_free(visit->tenancies);
+    mem_free(visit->buffer);
+    mem_free(visit->open.buffer);
+    row_axis_done(&visit->open.axis);
+}
+
+uint32_t hist_metrics_for(uint32_t fields)
+{
+    static const uint32_t needs[] = {
+        1u << HIST_CPU | 1u << HIST_CPU_PERCENT,
+        1u << HIST_CPU,
+        1u << HIST_MEMORY,
+        1u << HIST_MEMORY | 1u << HIST_MEMORY_PERCENT,
+        1u << HIST_DISK_IO,
+        1u << HIST_NETWORK_IO,
+        1u << HIST_FILE_DESCRIPTORS,
+    };
+    uint32_t metrics = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(needs); i++) {
+        if (fields >> i & 1)
+            metrics |= needs[i];
+    }
+    return metrics;
+}
+
+enum hist_metric hist_metric_of(enum ac_resource resource)
+{
+    static const enum hist_metric metrics[AC_RESOURCE_COUNT] = {
+        [AC_CPU] = HIST_CPU,
+        [AC_MEMORY] = HIST_MEMORY,
+        [AC_DISK_IO] = HIST_DISK_IO,
+        [AC_NETWORK_IO] = HIST_NETWORK_IO,
+        [AC_FILE_DESCRIPTORS] = HIST_FILE_DESCRIPTORS,
+    };
+    return metrics[resource];
+}
+
+/* ---- One row ------------------------------------------------------------------------------ */
+
+struct finding {
+    uint64_t subject;
+    struct row_entry entries[8]; /* sections of one subject in one row */
+    unsigned n;
+};
+
+static int find_entry(void *userdata, const struct row_entry *entry)
+{
+    struct finding *finding = userdata;
+    if (entry->subject == finding->subject && finding->n < ARRAY_SIZE(finding->entries))
+        finding->entries[finding->n++] = *entry;
+    return 0;
+}
+
+static int64_t *reserve_buffer(struct visit *visit, size_t values)
+{
+    if (values > visit->buffer_room) {
+        mem_free(visit->buffer);
+        visit->buffer = mem_alloc_array(values, sizeof(int64_t));
+        visit->buffer_room = visit->buffer == NULL ? 0 : values;
+    }
+    return visit->buffer;
+}
+
+static int visit_ticks(
+    struct visit *visit, const struct row_axis *axis, const struct row_entry *entry)
+{
+    struct row_view view;
+    int r = row_section_read(entry, axis, &view);
+    if (r < 0)
+        return r;
+    uint32_t n = entry->n;
+    int64_t *buffer = reserve_buffer(visit, (size_t)n * (HIST_METRICS + 1));
+    if (buffer == NULL)
+        return -ENOMEM;
+    struct row_section section = {.subject = entry->subject,
+        .slot = entry->slot,
+        .first = entry->first,
+        .n = n,
+        .present = buffer};
+    r = column_decode(&view.present, buffer);
+    for (unsigned m = 0; m < HIST_METRICS && r == 0; m++) {
+        if (!(view.mask & visit->visitor->metrics & 1u << m))
+            continue;
+        int64_t *values = buffer + (size_t)(m + 1) * n;
+        r = column_decode(&view.metrics[m], values);
+        section.metrics[m] = values;
+        const struct column_stats *stats = &view.metrics[m].stats;
+        int counter = hist_metric_info(m)->counter;
+        if (counter >= 0 && stats->has_totals) {
+            section.totals.known |= 1u << counter;
+            section.totals.start[counter] = stats->total_start;
+            section.totals.end[counter] = stats->total_end;
+        }
+    }
+    return r < 0 ? r : visit->visitor->ticks(visit->visitor->userdata, axis, &section);
+}
+
+static int visit_minutes(
+    struct visit *visit, const struct row_axis *axis, const struct row_entry *entry)
+{
+    struct roll_minutes minutes CLEANUP(roll_minutes_done) = {0};
+    struct byte_reader body;
+    int r = row_body(entry, &body);
+    if (r == 0)
+        r = roll_minutes_init(&minutes, entry->n);
+    if (r == 0)
+        r = roll_minutes_decode(&body, &minutes);
+    return r < 0 ? r
+                 : visit->visitor->minutes(visit->visitor->userdata, axis, entry->first, &minutes);
+}
+
+static int visit_entry(
+    struct visit *visit, const struct row_axis *axis, const struct row_entry *entry)
+{
+    if (visit->series == SERIES_CHUNK || visit->series == SERIES_MERGED)
+        return visit_ticks(visit, axis, entry);
+    if (visit->series == SERIES_MINUTE)
+        return visit_minutes(visit, axis, entry);
+    struct byte_reader body;
+    int r = axis->n == 2 ? row_body(entry, &body) : -EBADMSG;
+    return r < 0 ? r
+                 : visit->visitor->record(visit->visitor->userdata, visit->series, axis, &body);
+}
+
+static void count_damage(struct visit *visit)
+{
+    atomic_fetch_add(&visit->history->damaged, 1);
+    visit->visitor->info->damaged++;
+}
+
+/* A row that is damaged is missing from the answer, and the answer says so. */
+static int visit_row(
+    void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
+{
+    (void)id;
+    (void)end_ms;
+    struct visit *visit = userdata;
+    const struct hist_visitor *v = visit->visitor;
+    struct finding finding = {.subject = visit->subject};
+    struct row_axis axis CLEANUP(row_axis_done) = {0};
+    if (v->cancel != NULL && atomic_load_explicit(v->cancel, memory_order_relaxed))
+        return -ECANCELED;
+    int r = row_read(bytes, size, NULL, find_entry, &finding);
+    if (r == 0 && finding.n > 0)
+        r = row_read(bytes, size, &axis, NULL, NULL);
+    for (unsigned i = 0; i < finding.n && r == 0; i++) {
+        r = visit_entry(visit, &axis, &finding.entries[i]);
+        if (r == -EBADMSG) {
+            count_damage(visit);
+            r = 0;
+        }
+    }
+    if (r == -EBADMSG || r == -EPROTO) {
+        count_damage(visit);
+        return 0;
+    }
+    return r;
+}
+
+/* ---- The tiers of one tenancy ------------------------------------------------------------- */
+
+static int visit_series(struct visit *visit, enum hist_series series, uint32_t group,
+    int64_t from_ms, int64_t to_ms, struct ac_error *error)
+{
+    if (from_ms >= to_ms)
+        return 0;
+    visit->series = series;
+    return hist_series_each(
+        &visit->history->read, series, group, from_ms, to_ms, visit_row, visit, error);
+}
+
+/* From the coarsest tier to the finest that is wanted, each up to where the next one begins. */
+static int visit_tiers(
+    struct visit *visit, uint32_t group, int64_t from_ms, int64_t to_ms, struct ac_error *error)
+{
+    static const enum hist_series tiers[] = {
+        SERIES_DAY, SERIES_HOUR, SERIES_MINUTE, SERIES_MERGED};
+    int64_t starts[ARRAY_SIZE(tiers)];
+    size_t n = 0;
+    while (tiers[n] != visit->visitor->finest)
+        n++;
+    n++;
+    int64_t end = to_ms;
+    for (size_t i = n; i-- > 0;) {
+        starts[i] = end;
+        int r = hist_series_oldest(
+            &visit->history->read, tiers[i], group, &starts[i], error);
+        if (r < 0)
+            return r;
+        starts[i] = MIN(starts[i], end);
+        end = starts[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        int64_t stop = i + 1 < n ? starts[i + 1] : to_ms;
+        int r = visit_series(
+            visit, tiers[i], group, MAX(from_ms, starts[i]), MIN(stop, to_ms), error);
+        if (r != 0)
+            return r;
+    }
+    return visit_series(visit, SERIES_CHUNK, group, from_ms, to_ms, error);
+}
+
+/* ---- What the query sees ------------------------------------------------------------------ */
+
+static int copy_open(struct visit *visit, uint32_t slot)
+{
+    struct history *history = visit->history;
+    uint64_t first = history->groups[group_of(slot)].first;
+    uint64_t n = history->sequence - first;
+    if (n == 0)
+        return 0;
+    struct open_part *open = &visit->open;
+    open->buffer = mem_alloc_array((size_t)n * (HIST_METRICS + 1), sizeof(int64_t));
+    if (open->buffer == NULL || hist_axis(history, first, history->sequence, &open->axis) < 0)
+        return -ENOMEM;
+    open->there =
+        hist_section_open(history, slot, (uint32_t)n, open->buffer, &open->section) > 0;
+    return 0;
+}
+
+/* Two tenancies in one group share its rows: they are read once. */
+static bool joined(struct visit *visit, const struct tenancy *tenancy)
+{
+    for (size_t i = 0; i < visit->n_tenancies; i++) {
+        struct tenancy *t = &visit->tenancies[i];
+        if (group_of(t->slot) != group_of(tenancy->slot))
+            continue;
+        t->to_ms = MAX(t->to_ms, tenancy->to_ms);
+        visit->interleaved |= i + 1 < visit->n_tenancies;
+        return true;
+    }
+    return false;
+}
+
+static int read_tenancies(struct visit *visit, struct ac_error *error)
+{
+    struct hist_db *db = &visit->history->read;
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    size_t room = 0;
+    int r = hist_sql(db, HIST_TENURE_OF, &statement, error);
+    if (r < 0)
+        return r;
+    struct binder binder = {.statement = statement};
+    bind_u64(&binder, visit->subject);
+    bind_int(&binder, visit->visitor->to_ms);
+    bind_int(&binder, visit->visitor->from_ms);
+    r = sql_bound(&db->connection, &binder, error);
+    while (r == 0) {
+        r = sql_step(&db->connection, statement, "reading history", error);
+        if (r != 1)
+            return r;
+        bool still = sqlite3_column_type(statement, 2) == SQLITE_NULL;
+        const struct tenancy tenancy = {(uint32_t)sqlite3_column_int64(statement, 0),
+            sqlite3_column_int64(statement, 1),
+            still ? INT64_MAX : sqlite3_column_int64(statement, 2)};
+        r = 0;
+        if (joined(visit, &tenancy))
+            continue;
+        if (visit->n_tenancies == room) {
+            room = room * 2 + 4;
+            struct tenancy *grown = mem_resize_array(visit->tenancies, room, sizeof(*grown));
+            if (grown == NULL)
+                return error_set(error, -ENOMEM, "no memory");
+            visit->tenancies = grown;
+        }
+        visit->tenancies[visit->n_tenancies++] = tenancy;
+    }
+    return r;
+}
+
+/* Under the lock: who it is, the state of the database, and the open chunk that goes with it.
+ * Returns 1, 0 for a subject that nobody knows, or -errno. */
+static int snapshot(struct visit *visit, const char *name, struct ac_error *error)
+{
+    struct history *history = visit->history;
+    struct hist_db *db = &history->read;
+    int r = hist_run(db, HIST_BEGIN_READ, NULL, 0, error);
+    if (r < 0)
+        return r;
+    const struct hist_subject *subject = strmap_get(history->by_name, name);
+    int64_t id = subject == NULL ? 0 : subject->id;
+    if (subject == NULL) {
+        sqlite3_stmt *statement cleanup_reset = NULL;
+        r = hist_sql(db, HIST_SUBJECT_FIND, &statement, error);
+        if (r < 0)
+            return r;
+        struct binder binder = {.statement = statement};
+        bind_text(&binder, name);
+        r = sql_bound(&db->connection, &binder, error);
+        if (r == 0)
+            r = hist_get_int(db, statement, &id, error);
+        if (r != 1)
+            return r;
+    }
+    visit->subject = (uint64_t)id;
+    memcpy(db->span_ms, history->write.span_ms, sizeof(db->span_ms));
+    r = read_tenancies(visit, error);
+    if (r == 0 && subject != NULL && subject->slot != SLOT_NONE &&
+        copy_open(visit, subject->slot) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    if (r == 0 && visit->interleaved && !visit->visitor->any_order &&
+        !atomic_exchange(&history->went_back, true))
+        return -EAGAIN;
+    return r < 0 ? r : 1;
+}
+
+static int visit_all(struct visit *visit, struct ac_error *error)
+{
+    const struct hist_visitor *v = visit->visitor;
+    for (size_t i = 0; i < visit->n_tenancies; i++) {
+        const struct tenancy *t = &visit->tenancies[i];
+        int64_t to = t->to_ms == INT64_MAX ? v->to_ms : MIN(v->to_ms, t->to_ms + 1);
+        /* A clock that went back leaves rows before the start of the tenure. */
+        int r = visit_tiers(visit, group_of(t->slot), v->from_ms, to, error);
+        if (r != 0)
+            return r;
+    }
+    return visit->open.there ? v->ticks(v->userdata, &visit->open.axis, &visit->open.section) : 0;
+}
+
+int hist_visit(struct history *history, const char *subject, const struct hist_visitor *visitor,
+    struct ac_error *error)
+{
+    struct visit visit CLEANUP(visit_done) = {.history = history, .visitor = visitor};
+    if (history->none || visitor->from_ms >= visitor->to_ms)
+        return 0;
+    pthread_mutex_lock(&history->query_lock);
+    pthread_mutex_lock(&history->lock);
+    int r = snapshot(&visit, subject, error);
+    pthread_mutex_unlock(&history->lock);
+    if (r == 1)
+        r = visit_all(&visit, error);
+    hist_run(&history->read, HIST_ROLLBACK, NULL, 0, NULL);
+    pthread_mutex_unlock(&history->query_lock);
+    if (r == -ECANCELED && error != NULL && error->code != r)
+        error_set(error, r, "the query was cancelled");
+    return r;
+}
