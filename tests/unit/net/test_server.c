@@ -87,8 +87,8 @@ static void test_malformed(void **state)
         "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         "PUT /v1/agents/a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         "PUT /v1/agents/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
-        "PUT /v1/agents/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        "ffffffffffffffffff\r\n{}\r\n",
+        ("PUT /v1/agents/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "ffffffffffffffffff\r\n{}\r\n"),
         "GET /healthz HTTP/1.1\r\n: nameless\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nno colon\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", /* TLS on a plain socket */
