@@ -63,6 +63,19 @@ static int add_error(const struct agent_spec *spec, int r, struct ac_error *erro
     }
 }
 
+/* A member of an agent may become an agent of its own (one that starts another); the root of one
+ * stays what it is. */
+static int check_root(struct core *core, const struct agent_spec *spec, struct ac_error *error)
+{
+    agent_slot slot = registry_slot_of(core->registry, spec->root_pid, spec->root_start_ticks);
+    const struct agent *owner = slot ? registry_at(core->registry, slot) : NULL;
+    if (spec->root_pid == 0 || !owner || owner->spec.root_pid != spec->root_pid ||
+        owner->state == AGENT_EXITED || strcmp(owner->spec.id, spec->id) == 0)
+        return 0;
+    return error_set(
+        error, -EEXIST, "process %d is agent %s already", spec->root_pid, owner->spec.id);
+}
+
 /* An exited agent's slot is taken over by a new one of its name: what hung on it goes first. */
 static void core_drop_exited(struct core *core, const char *id, struct moment now)
 {
@@ -75,6 +88,8 @@ int core_agent_add(struct core *core, const struct agent_spec *spec, struct mome
     const struct agent **ret_agent, struct ac_error *error)
 {
     int r = core_check_id(spec->id, error);
+    if (r == 0)
+        r = check_root(core, spec, error);
     if (r < 0)
         return r;
     core->now = now;

@@ -211,6 +211,29 @@ static void test_orphans_are_told(void **state)
     core_free(core);
 }
 
+static void test_one_process_is_one_agent(void **state)
+{
+    struct world world;
+    struct ac_error error;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec first = spec_make("first", 10), second = spec_make("second", 10);
+    struct agent_spec nested = spec_make("nested", 11);
+    core_tick(core, &world.sample);
+    assert_int_equal(core_agent_add(core, &first, world.sample.when, NULL, NULL), 0);
+    world_proc(&world, 10, 1);
+    world_proc(&world, 11, 10);
+    core_tick(core, &world.sample);
+    assert_int_equal(core_agent_add(core, &second, world.sample.when, NULL, &error), -EEXIST);
+    assert_non_null(strstr(error.message, "agent first already"));
+    assert_int_equal(core_agent_add(core, &nested, world.sample.when, NULL, &error), 0);
+    core_tick(core, &world.sample);
+    assert_int_equal(registry_get(core_registry(core), "first")->processes, 1);
+    assert_int_equal(registry_get(core_registry(core), "nested")->processes, 1);
+    core_free(core);
+}
+
 static void test_oom_kill_is_an_emergency_once(void **state)
 {
     struct world world;
@@ -451,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_tick_meters_and_judges),
         cmocka_unit_test(test_exit_is_told_learnt_and_forgotten),
         cmocka_unit_test(test_orphans_are_told),
+        cmocka_unit_test(test_one_process_is_one_agent),
         cmocka_unit_test(test_oom_kill_is_an_emergency_once),
         cmocka_unit_test(test_allocations_never_promise_twice),
         cmocka_unit_test(test_reported_agents),
