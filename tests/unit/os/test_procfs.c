@@ -328,6 +328,7 @@ static void burn(double seconds)
             x += (unsigned)i;
         getrusage(RUSAGE_SELF, &usage);
     } while ((double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 < seconds);
+    (void)x;
 }
 
 /* A child that has used @seconds of processor time and holds @fds more descriptors, and waits. */
