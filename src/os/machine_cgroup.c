@@ -22,13 +22,9 @@
 #include "os/procfs_internal.h"
 
 #define LEVELS_MAX   32
-#define PATH_TEXT    4096
 #define MOUNTS_LIMIT (1u << 20)
 
-/* v1 hierarchies that may share one mount ("cpu,cpuacct"). */
-enum hierarchy { H_UNIFIED, H_CPU, H_CPUACCT, H_MEMORY, H_COUNT };
-
-static const char *const hierarchy_names[H_COUNT] = {"", "cpu", "cpuacct", "memory"};
+static const char *const hierarchy_names[CGROUP_HIERARCHIES] = {"", "cpu", "cpuacct", "memory"};
 
 /* Directories from our own group [0] up to the mount. */
 struct levels {
@@ -37,7 +33,7 @@ struct levels {
 };
 
 struct own_cgroup {
-    struct levels levels[H_COUNT];
+    struct levels levels[CGROUP_HIERARCHIES];
 };
 
 static void levels_close(struct levels *levels)
@@ -51,7 +47,7 @@ void own_cgroup_free(struct own_cgroup *group)
 {
     if (!group)
         return;
-    for (size_t i = 0; i < H_COUNT; i++)
+    for (size_t i = 0; i < CGROUP_HIERARCHIES; i++)
         levels_close(&group->levels[i]);
     mem_free(group);
 }
@@ -95,11 +91,11 @@ static bool list_holds(struct span list, const char *word)
 }
 
 /* Undoes mountinfo's octal escapes ("\040"). Returns 0, or -ENAMETOOLONG. */
-static int unescape(struct span in, char out[PATH_TEXT])
+static int unescape(struct span in, char out[CGROUP_PATH_MAX])
 {
     size_t n = 0;
     for (size_t i = 0; i < in.size; n++) {
-        if (n >= PATH_TEXT - 1)
+        if (n >= CGROUP_PATH_MAX - 1)
             return -ENAMETOOLONG;
         const char *c = in.data + i;
         bool octal = *c == '\\' && in.size - i >= 4 && c[1] >= '0' && c[1] <= '3' && c[2] >= '0' &&
@@ -134,22 +130,23 @@ static bool mount_parse(struct span line, struct mount *ret_mount)
            span_take(&line, ' ', &ret_mount->options);
 }
 
-static bool mount_is(const struct mount *mount, enum hierarchy hierarchy)
+static bool mount_is(const struct mount *mount, enum cgroup_hierarchy hierarchy)
 {
-    if (hierarchy == H_UNIFIED)
+    if (hierarchy == CGROUP_UNIFIED)
         return span_is(mount->type, "cgroup2");
     return span_is(mount->type, "cgroup") && list_holds(mount->options, hierarchy_names[hierarchy]);
 }
 
 /* Our path in @hierarchy. "4:memory:/a/b", "0::/a/b". False where there is none. */
-static bool own_path(struct span cgroups, enum hierarchy hierarchy, struct span *ret_path)
+static bool own_path(struct span cgroups, enum cgroup_hierarchy hierarchy, struct span *ret_path)
 {
     struct span line, number, controllers;
     while (span_take(&cgroups, '\n', &line)) {
         if (!span_take(&line, ':', &number) || !span_take(&line, ':', &controllers) || !line.data)
             continue;
-        bool ours = hierarchy == H_UNIFIED ? span_is(number, "0") && controllers.size == 0
-                                           : list_holds(controllers, hierarchy_names[hierarchy]);
+        bool ours = hierarchy == CGROUP_UNIFIED
+                        ? span_is(number, "0") && controllers.size == 0
+                        : list_holds(controllers, hierarchy_names[hierarchy]);
         if (ours) {
             *ret_path = line;
             return true;
@@ -172,7 +169,7 @@ static const char *below_root(const char *path, const char *root)
 /* Opens @point/@below and its parents up to @point. */
 static int levels_open(struct levels *levels, const char *point, const char *below)
 {
-    char path[PATH_TEXT * 2];
+    char path[CGROUP_PATH_MAX * 2];
     size_t base = strlen(point);
     int n = snprintf(path, sizeof(path), "%s%s", point, below);
     if (n < 0 || (size_t)n >= sizeof(path))
@@ -191,21 +188,22 @@ static int levels_open(struct levels *levels, const char *point, const char *bel
     return 0;
 }
 
-static int find_hierarchy(
-    struct own_cgroup *group, enum hierarchy hierarchy, struct span cgroups, struct span mounts)
+bool own_cgroup_locate(const char *cgroups, size_t cgroups_size, const char *mounts,
+    size_t mounts_size, enum cgroup_hierarchy hierarchy, struct cgroup_place *ret_place)
 {
-    char path[PATH_TEXT], root[PATH_TEXT], point[PATH_TEXT];
-    struct span line, own;
+    char path[CGROUP_PATH_MAX], root[CGROUP_PATH_MAX];
+    struct span rest = {mounts, mounts_size}, line, own;
     struct mount mount;
-    if (!own_path(cgroups, hierarchy, &own) || unescape(own, path) < 0)
-        return 0;
-    while (span_take(&mounts, '\n', &line)) {
+    if (!own_path((struct span){cgroups, cgroups_size}, hierarchy, &own) || unescape(own, path) < 0)
+        return false;
+    while (span_take(&rest, '\n', &line)) {
         if (!mount_parse(line, &mount) || !mount_is(&mount, hierarchy) ||
-            unescape(mount.root, root) < 0 || unescape(mount.point, point) < 0)
+            unescape(mount.root, root) < 0 || unescape(mount.point, ret_place->point) < 0)
             continue;
-        return levels_open(&group->levels[hierarchy], point, below_root(path, root));
+        snprintf(ret_place->below, sizeof(ret_place->below), "%s", below_root(path, root));
+        return true;
     }
-    return 0;
+    return false;
 }
 
 /* Reads all of a file that may be long. Returns 0 or -errno. */
@@ -234,19 +232,25 @@ static int find_all(struct own_cgroup *group, int proc_fd, const char *cgroup_pa
     int r = read_whole(proc_fd, "self/cgroup", &cgroups);
     if (r < 0)
         return r == -ENOMEM || r == -EMFILE ? r : 0;
-    struct span cgroup_text = {cgroups.data, cgroups.size}, own;
     if (cgroup_path) {
-        char path[PATH_TEXT];
-        if (!own_path(cgroup_text, H_UNIFIED, &own) || unescape(own, path) < 0)
+        char path[CGROUP_PATH_MAX];
+        struct span own;
+        if (!own_path((struct span){cgroups.data, cgroups.size}, CGROUP_UNIFIED, &own) ||
+            unescape(own, path) < 0)
             return 0;
-        return levels_open(&group->levels[H_UNIFIED], cgroup_path, below_root(path, "/"));
+        return levels_open(&group->levels[CGROUP_UNIFIED], cgroup_path, below_root(path, "/"));
     }
     r = read_whole(proc_fd, "self/mountinfo", &mounts);
     if (r < 0)
         return r == -ENOMEM || r == -EMFILE ? r : 0;
-    for (int i = 0; i < H_COUNT && r == 0; i++)
-        r = find_hierarchy(
-            group, (enum hierarchy)i, cgroup_text, (struct span){mounts.data, mounts.size});
+    struct cgroup_place *place cleanup_free = mem_alloc(sizeof(*place));
+    if (!place)
+        return -ENOMEM;
+    for (int i = 0; i < CGROUP_HIERARCHIES && r == 0; i++) {
+        if (own_cgroup_locate(cgroups.data, cgroups.size, mounts.data, mounts.size,
+                (enum cgroup_hierarchy)i, place))
+            r = levels_open(&group->levels[i], place->point, place->below);
+    }
     return r;
 }
 
@@ -389,9 +393,9 @@ void own_cgroup_read(const struct own_cgroup *group, struct cgroup_limits *ret_l
     static const struct memory_files v1 = {
         "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
     struct cgroup_limits limits = {.cpu_cores = INFINITY, .memory_bytes = UINT64_MAX};
-    read_cpu_v2(&group->levels[H_UNIFIED], &limits);
-    read_cpu_v1(&group->levels[H_CPU], &group->levels[H_CPUACCT], &limits);
-    read_memory(&group->levels[H_UNIFIED], &v2, &limits);
-    read_memory(&group->levels[H_MEMORY], &v1, &limits);
+    read_cpu_v2(&group->levels[CGROUP_UNIFIED], &limits);
+    read_cpu_v1(&group->levels[CGROUP_CPU], &group->levels[CGROUP_CPUACCT], &limits);
+    read_memory(&group->levels[CGROUP_UNIFIED], &v2, &limits);
+    read_memory(&group->levels[CGROUP_MEMORY], &v1, &limits);
     *ret_limits = limits;
 }

@@ -64,6 +64,28 @@ int interfaces_parse_line(const char *line, size_t length, char ret_name[DEVICE_
 
 struct own_cgroup;
 
+/* v1 hierarchies may share one mount ("cpu,cpuacct"). */
+enum cgroup_hierarchy {
+    CGROUP_UNIFIED,
+    CGROUP_CPU,
+    CGROUP_CPUACCT,
+    CGROUP_MEMORY,
+    CGROUP_HIERARCHIES
+};
+
+#define CGROUP_PATH_MAX 4096
+
+/* A directory: the mount's, and ours below it ("" or "/a/b"). */
+struct cgroup_place {
+    char point[CGROUP_PATH_MAX];
+    char below[CGROUP_PATH_MAX];
+};
+
+/* Where we are in @hierarchy, by the texts of /proc/self/cgroup and /proc/self/mountinfo. False
+ * where that hierarchy is not mounted, or we are not in it. */
+bool own_cgroup_locate(const char *cgroups, size_t cgroups_size, const char *mounts,
+    size_t mounts_size, enum cgroup_hierarchy hierarchy, struct cgroup_place *ret_place);
+
 struct cgroup_limits {
     double cpu_cores; /* INFINITY = no limit */
     bool cpu_usage_known;

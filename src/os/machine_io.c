@@ -168,12 +168,16 @@ static int number_after(const char **cursor, const char *end, int count, uint64_
     return parse_u64(word, length, ret_value) < 0 ? -EINVAL : 0;
 }
 
+/* Names become parts of paths below /sys, where '!' stands for '/'. */
 static int copy_name(const char *name, size_t length, char ret_name[DEVICE_NAME_MAX])
 {
-    if (length == 0 || length >= DEVICE_NAME_MAX)
+    if (length == 0 || length >= DEVICE_NAME_MAX || name[0] == '.')
         return -EINVAL;
-    for (size_t i = 0; i < length; i++) /* '!' stands for '/' in /sys */
+    for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)name[i] <= ' ')
+            return -EINVAL;
         ret_name[i] = name[i] == '/' ? '!' : name[i];
+    }
     ret_name[length] = 0;
     return 0;
 }

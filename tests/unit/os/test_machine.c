@@ -358,7 +358,8 @@ static void test_broken_files_are_unknown(void **state)
 static void test_device_lines(void **state)
 {
     static const char *const disks[] = {"", "8", "8 0", "8 0 sda", "8 0 sda 1 2",
-        "8 0 sda 1 2 x 4 5 6 7", "8 x sda 1 2 3 4 5 6 7",
+        "8 0 sda 1 2 x 4 5 6 7", "8 x sda 1 2 3 4 5 6 7", "8 0 .. 1 2 3 4 5 6 7",
+        "8 0 \x01 1 2 3 4 5 6 7",
         "8 0 a-name-that-is-longer-than-any-of-the-kernels 1 2 3 4 5 6 7"};
     static const char *const interfaces[] = {
         "", "eth0", "eth0:", "eth0: 1 2 3", ": 1 2 3 4 5 6 7 8 9", "eth0: x 2 3 4 5 6 7 8 9"};
