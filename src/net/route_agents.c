@@ -224,6 +224,25 @@ static bool may_take_name(struct net_call *call)
     return false;
 }
 
+/* An ordinary user may have a quarter of all agents, so that nobody can lock the others out. */
+static bool has_room(struct net_call *call)
+{
+    const struct net_peer *peer = &call->request->peer;
+    const struct config *config = call->context->config;
+    uint32_t most = config ? MAX(config->caps.max_agents / 4, 1u) : UINT32_MAX, count = 0;
+    agent_slot cursor = 0;
+    const struct agent *agent;
+    if (peer->privileged)
+        return true;
+    while ((agent = registry_next(core_registry(call->context->core), &cursor)))
+        count += agent->spec.owner_uid == peer->uid;
+    if (count < most)
+        return true;
+    call_problem(call, 503, NULL,
+        "you have %u agents, a quarter of caps.max_agents: remove some, or have it raised", count);
+    return false;
+}
+
 /* Hands the new agent to the daemon; what it cannot take over is not added. */
 static const struct agent *announce(struct net_call *call, const struct agent *agent)
 {
@@ -246,7 +265,7 @@ int route_agent_put(struct net_call *call)
     struct agent_spec spec;
     struct ac_error error = {0};
     const struct agent *agent;
-    if (!take_spec(call, &spec) || !may_take_name(call))
+    if (!take_spec(call, &spec) || !may_take_name(call) || !has_room(call))
         return 0;
     int r = spec.root_pid > 0
                 ? core_agent_attach(call->context->core, &spec, call->request->now, &agent, &error)
@@ -309,6 +328,8 @@ int route_usage_put(struct net_call *call)
         return 0;
     take_usage(call, &usage);
     agent = registry_get(core_registry(core), call->param);
+    if (!agent && !has_room(call))
+        return 0;
     if (!agent) {
         struct agent_spec spec = {.owner_uid = peer_owner(call)};
         snprintf(spec.id, sizeof(spec.id), "%.*s", AC_AGENT_ID_MAX, call->param);

@@ -50,7 +50,8 @@ void server_run(struct net_server *server)
     run_side(&server->unix_side, &wait_us);
     run_side(&server->tcp_side, &wait_us);
     /* Traffic must not put the sweep off. */
-    if (!server->conns && server->refused[0] < 0)
+    bool paused = server->unix_side.paused || server->tcp_side.paused;
+    if (!server->conns && server->refused[0] < 0 && !paused)
         server->sweep_ns = 0;
     else if (server->sweep_ns == 0)
         server->sweep_ns = now + SWEEP_NS;

@@ -132,16 +132,29 @@ int conn_accept(sd_event_source *source, int fd, uint32_t revents, void *userdat
         int client = accept4(fd, (struct sockaddr *)&address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
-        if (client < 0)
-            break;         /* none left; or no descriptors: the next turn tries again */
+        if (client < 0) {
+            side->paused = errno != EAGAIN;
+            break;
+        }
         if (side->local) { /* MHD wants an address that names its family */
             address.ss_family = AF_UNIX;
             size = sizeof(struct sockaddr_un);
         }
         take_connection(side, client, (struct sockaddr *)&address, size);
     }
+    /* Out of descriptors or memory: the listening socket would wake the loop without end. */
+    if (side->paused)
+        (void)sd_event_source_set_enabled(side->accept_source, SD_EVENT_OFF);
     server_run(side->server);
     return 0;
+}
+
+void side_resume(struct http_side *side)
+{
+    if (!side->paused)
+        return;
+    side->paused = false;
+    (void)sd_event_source_set_enabled(side->accept_source, SD_EVENT_ON);
 }
 
 /* Whether the client of a silent stream has hung up: MHD does not look while it is suspended. */
@@ -178,4 +191,6 @@ void conns_sweep(struct net_server *server)
         shutdown(conn->fd, SHUT_RDWR); /* MHD notices, and closes it in its own time */
     }
     conns_forget_refused(server);
+    side_resume(&server->unix_side);
+    side_resume(&server->tcp_side);
 }

@@ -68,7 +68,8 @@ static void on_completed(void *userdata, struct MHD_Connection *mhd, void **requ
     }
     mem_free(TAKE_PTR(conn->target));
     buf_done(&conn->body);
-    conn->begun = conn->too_large = conn->gone = false;
+    conn->begun = conn->gone = false;
+    conn->body_error = 0;
     conn->dropped = 0;
     conn_set_deadline(conn, conn->side->server->options.idle_ms);
 }
@@ -218,6 +219,9 @@ static enum MHD_Result answer(struct net_conn *conn, const char *method)
     net_dispatch(conn->side->server->context, &request, &reply);
     if (strcmp(method, "HEAD") == 0)
         reply.stream = false;
+    log_event(LOG_LEVEL_DEBUG, "request", log_str("method", method),
+        log_str("target", conn->target), log_int("uid", (int32_t)conn->peer.uid),
+        log_uint("status", reply.status));
     return send_reply(conn, &reply);
 }
 
@@ -255,15 +259,15 @@ static enum MHD_Result begin_request(struct net_conn *conn, const char *method)
 
 static enum MHD_Result take_body(struct net_conn *conn, const char *bytes, size_t *size)
 {
-    if (!conn->too_large && buf_append(&conn->body, bytes, *size) < 0) {
-        conn->too_large = true;
+    const struct net_server *server = conn->side->server;
+    if (conn->body_error == 0)
+        conn->body_error = buf_append(&conn->body, bytes, *size);
+    if (conn->body_error != 0) {
         buf_done(&conn->body);
-    }
-    if (conn->too_large)
         conn->dropped += *size;
+    }
     *size = 0;
-    return conn->dropped > DRAIN_MAX + conn->side->server->options.max_body_bytes ? MHD_NO
-                                                                                  : MHD_YES;
+    return conn->dropped > DRAIN_MAX + server->options.max_body_bytes ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, const char *url,
@@ -281,8 +285,10 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
         return begin_request(conn, method);
     if (*upload_size > 0)
         return take_body(conn, upload, upload_size);
-    if (conn->too_large)
+    if (conn->body_error == -E2BIG)
         return refuse(conn, 413, "the body is larger than caps.max_body_bytes");
+    if (conn->body_error != 0)
+        return refuse(conn, 503, "out of memory");
     return answer(conn, method);
 }
 

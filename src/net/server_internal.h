@@ -19,6 +19,7 @@ struct http_side {
     sd_event_source *mhd_source;
     bool local; /* unix: peers have a uid */
     bool tls;
+    bool paused; /* accepting failed (no descriptors left): until the next sweep */
 };
 
 /* A connection; one request at a time. Owned by the server, freed when MHD closes it. */
@@ -34,8 +35,7 @@ struct net_conn {
     char *target;
     struct buf body;
     bool begun;     /* the head has been looked at */
-    bool too_large; /* the body is; what follows is dropped */
-    bool counted;   /* in the statistics */
+    int body_error; /* -E2BIG, -ENOMEM: what follows is dropped */
     size_t dropped;
 
     /* The stream it became, if it did. */
@@ -85,6 +85,9 @@ void conn_set_deadline(struct net_conn *conn, uint32_t after_ms);
 
 /* Once a second: ends what is too slow, and keeps streams alive. */
 void conns_sweep(struct net_server *server);
+
+/* Takes up accepting again where it was paused. */
+void side_resume(struct http_side *side);
 
 /* Closes the sockets of refused connections. */
 void conns_forget_refused(struct net_server *server);

@@ -84,6 +84,22 @@ static void test_ordinary_user(void **state)
     fixture_expect(f, "DELETE", "/v1/allocations/mine", NULL, 403, "another user's", NULL);
 }
 
+/* An ordinary user cannot take all agents. */
+static void test_agent_share(void **state)
+{
+    struct fixture *f = *state;
+    struct config config = {.caps.max_agents = 8};
+    f->context.config = &config;
+    fixture_user(f, OTHER_UID);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/a", NULL, 201));
+    json_decref(fixture_call(f, "PUT", "/v1/agents/b/usage", "{}", 200));
+    fixture_expect(f, "PUT", "/v1/agents/c", NULL, 503, "a quarter of caps.max_agents", NULL);
+    fixture_expect(f, "PUT", "/v1/agents/c/usage", "{}", 503, "a quarter", NULL);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/b/usage", "{}", 200)); /* what he has works */
+    fixture_user(f, 0);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/c", NULL, 201));
+}
+
 static void test_token_missing(void **state)
 {
     struct fixture *f = *state;
@@ -302,6 +318,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_ordinary_user),
+        FIXTURE_TEST(test_agent_share),
         FIXTURE_TEST(test_token_missing),
         FIXTURE_TEST(test_other_user),
         FIXTURE_TEST(test_share),

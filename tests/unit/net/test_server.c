@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "net_fixture.h"
 
@@ -317,6 +320,79 @@ static void test_connection_cap(void **state)
         close(fds[i]);
 }
 
+/* ---- Scarcity */
+
+/* Out of descriptors nothing spins, and waiting clients are served when there are some again. */
+static void test_no_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit full, little;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    serve(f);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &full), 0);
+    little = (struct rlimit){.rlim_cur = 0, .rlim_max = full.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &little), 0);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->socket);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    unsigned turns = 0;
+    for (uint64_t end = clock_mono().ns + 300 * NS_PER_MSEC; clock_mono().ns < end; turns++)
+        fixture_pump(f, 100);
+    assert_true(turns < 20);
+    assert_int_equal(stats_of(f).connections, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &full), 0);
+    client_send(f, fd, GET("/healthz"), strlen(GET("/healthz")));
+    char *answer = client_receive(f, fd, NULL, 5000, NULL);
+    assert_int_equal(status_of(answer), 200);
+    free(answer);
+    close(fd);
+}
+
+/* Whatever allocation fails: an error or a closed connection, and the next request works. */
+static void test_out_of_memory(void **state)
+{
+    struct fixture *f = *state;
+    static const char request[] = "PUT /v1/agents/a/usage HTTP/1.1\r\nHost: x\r\n"
+                                  "Connection: close\r\nContent-Type: application/json\r\n"
+                                  "Content-Length: 18\r\n\r\n{\"cpu_percent\": 5}";
+    serve(f);
+    for (unsigned n = 1;; n++) {
+        int fd = client_connect(f);
+        fault_arm(FAULT_ALLOC, n);
+        client_send(f, fd, request, strlen(request));
+        bool closed = false;
+        char *answer = client_receive(f, fd, NULL, 5000, &closed);
+        bool hit = fault_disarm();
+        assert_true(closed);
+        unsigned status = status_of(answer);
+        assert_true(hit ? status == 0 || status == 200 || status == 503 : status == 200);
+        free(answer);
+        close(fd);
+        if (!hit)
+            break;
+    }
+    expect(f, GET("/healthz"), 200, NULL);
+}
+
+/* A server that cannot be made leaves nothing behind. */
+static void test_new_out_of_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct net_server_options options;
+    assert_true(sd_event_new(&f->event) >= 0);
+    fixture_options(f, &options);
+    for (unsigned n = 1;; n++) {
+        struct ac_error error = {0};
+        fault_arm(FAULT_ALLOC, n);
+        int r = net_server_new(&options, f->event, &f->context, &f->server, &error);
+        bool hit = fault_disarm();
+        assert_int_equal(r, hit ? -ENOMEM : 0);
+        if (!hit)
+            break;
+        assert_int_equal(access(f->socket, F_OK), -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +408,9 @@ int main(void)
         FIXTURE_TEST(test_slow_loris),
         FIXTURE_TEST(test_deaf_client),
         FIXTURE_TEST(test_connection_cap),
+        FIXTURE_TEST(test_no_descriptors),
+        FIXTURE_TEST(test_out_of_memory),
+        FIXTURE_TEST(test_new_out_of_memory),
     };
     return cmocka_run_group_tests_name("net/server", tests, NULL, NULL);
 }
