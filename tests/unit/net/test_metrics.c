@@ -211,30 +211,75 @@ static void test_metrics_out_of_memory(void **state)
     }
 }
 
-/* docs/metrics.md has a row for each metric, and none for others. */
-static void test_documented(void **state)
+static char *read_document(const char *name)
 {
-    char path[512], *text;
+    char path[512], *text = calloc(1, 1 << 17);
     const char *root = getenv("SOURCE_ROOT");
-    size_t n = 0, rows = 0;
-    (void)state;
-    snprintf(path, sizeof(path), "%s/docs/metrics.md", root ? root : ".");
+    snprintf(path, sizeof(path), "%s/docs/%s", root ? root : ".", name);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
-    text = calloc(1, 1 << 17);
     assert_true(fread(text, 1, (1 << 17) - 1, file) > 0);
     fclose(file);
+    return text;
+}
+
+static bool has_text(const char *document, const char *name, const char *text)
+{
+    if (!strstr(document, text))
+        print_message("docs/%s lacks %s\n", name, text);
+    return strstr(document, text) != NULL;
+}
+
+/* docs/metrics.md has a row for each metric, and none for others. */
+static void test_metrics_documented(void **state)
+{
+    char *text = read_document("metrics.md"), row[160];
+    size_t n = 0, rows = 0;
+    bool all = true;
+    (void)state;
     for (; openmetrics_name(n); n++) {
-        char row[160];
-        snprintf(row, sizeof(row), "| `%s", openmetrics_name(n));
-        if (!strstr(text, row))
-            print_message("docs/metrics.md lacks %s\n", openmetrics_name(n));
-        assert_non_null(strstr(text, row));
+        snprintf(row, sizeof(row), "| `%s` |", openmetrics_name(n));
+        all = has_text(text, "metrics.md", row) && all;
     }
     for (const char *at = text; (at = strstr(at, "\n| `agentcore_")); at++)
         rows++;
-    assert_int_equal(rows, n);
     free(text);
+    assert_true(all);
+    assert_int_equal(rows, n);
+}
+
+static bool fields_documented(const char *text, const struct schema *schema)
+{
+    char name[80];
+    bool all = true;
+    for (size_t i = 0; schema && i < schema->n_fields; i++) {
+        snprintf(name, sizeof(name), "\"%s\"", schema->fields[i].name);
+        all = has_text(text, "http-api.md", name) && all;
+        all = fields_documented(text, schema->fields[i].object) && all;
+    }
+    return all;
+}
+
+/* docs/http-api.md names every route, parameter and field. */
+static void test_api_documented(void **state)
+{
+    char *text = read_document("http-api.md"), name[160];
+    bool all = true;
+    (void)state;
+    for (size_t i = 0; i < route_count; i++) {
+        const struct route *route = &route_table[i];
+        snprintf(name, sizeof(name), "`%s %s`", route->method, route->pattern);
+        all = has_text(text, "http-api.md", name) && all;
+        all = fields_documented(text, route->body) && all;
+        for (size_t k = 0; k < ARRAY_SIZE(route->answers); k++)
+            all = fields_documented(text, route->answers[k].schema) && all;
+        for (size_t k = 0; route->query && k < route->query->n_fields; k++) {
+            snprintf(name, sizeof(name), "`%s", route->query->fields[k].name);
+            all = has_text(text, "http-api.md", name) && all;
+        }
+    }
+    free(text);
+    assert_true(all);
 }
 
 /* ---- OpenAPI */
@@ -345,7 +390,8 @@ int main(int argc, char **argv)
         FIXTURE_TEST(test_negotiation),
         FIXTURE_TEST(test_cardinality),
         FIXTURE_TEST(test_metrics_out_of_memory),
-        cmocka_unit_test(test_documented),
+        cmocka_unit_test(test_metrics_documented),
+        cmocka_unit_test(test_api_documented),
         FIXTURE_TEST(test_openapi),
     };
     return cmocka_run_group_tests_name("net/metrics", tests, NULL, NULL);
