@@ -29,6 +29,7 @@ build: $(RELEASE)/build.ninja ## programs at build/agentcored and build/agentcor
 	    found=$$(find $(RELEASE)/src/apps -type f -name $$program -perm -u+x | head -n 1); \
 	    if [ -n "$$found" ]; then ln -sfn "$${found#build/}" build/$$program; fi; \
 	done
+	@if [ -e $(RELEASE)/bindings/python ]; then ln -sfn $(RELEASE:build/%=%)/bindings/python build/python; fi
 
 $(RELEASE)/build.ninja: | deps-build
 	@meson setup $(RELEASE) --prefix $(PREFIX) -Dwerror=false -Dtests=false -Dbuildtype=debugoptimized

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResourceManager: monitor, scaler, predictor and allocation of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+from agentcore import _core
+from agentcore._activity import Activity
+from agentcore._handlers import AlertHandler
+from agentcore._monitor import ResourceMonitor
+from agentcore._scaler import DynamicScaler
+from agentcore._usage import ResourceUsage
+from agentcore._values import AlertSeverity, ResourceAlert, ResourceLimits
+
+
+class ResourceManager(_core.Manager):
+    """Meters the machine and the agents of this process, and answers for them.
+
+    limits: thresholds of alerts, default ResourceLimits(). enable_monitoring: without it there are
+    no alerts and no history, and start() does nothing. enable_dynamic_scaling: without it _scaler
+    is None. check_interval_seconds: between samples of the machine, default 5. history_minutes:
+    default a day; history_budget_mb: memory for it, default 64 MiB. max_agents: default 100,000.
+
+    A process that forks gets fresh managers in the child: same limits and handlers, no agents, no
+    history, not started. Safe to use from several threads. ValueError for a value out of range.
+    """
+
+    def __init__(
+        self,
+        limits: ResourceLimits | None = None,
+        enable_monitoring: bool = True,
+        enable_dynamic_scaling: bool = True,
+        *,
+        check_interval_seconds: float = 5,
+        history_minutes: int = 1440,
+        history_budget_mb: int = 64,
+        max_agents: int = 100_000,
+    ) -> None:
+        self._limits_object = limits if limits is not None else ResourceLimits()
+        super().__init__(
+            self._limits_object,
+            enable_monitoring,
+            enable_dynamic_scaling,
+            check_interval_seconds,
+            history_minutes,
+            history_budget_mb,
+            max_agents,
+        )
+        self._limits_object._bind(self)
+        self._activity = Activity()
+        self._monitor: ResourceMonitor | None = None
+        self._scaler: DynamicScaler | None = None
+        self._unused_handlers: list[AlertHandler] = []
+        if enable_monitoring:
+            self._monitor = ResourceMonitor(self._limits_object, check_interval_seconds, _manager=self)
+        if enable_dynamic_scaling:
+            self._scaler = DynamicScaler(_manager=self)
+
+    @classmethod
+    def connect(cls, socket_path: str | os.PathLike[str] | None = None, *, timeout: float = 10.0) -> ResourceManager:
+        """The same over a running agentcored: socket_path is its unix socket, by default
+        $AGENTCORE_SOCKET or /run/agentcore/agentcored.sock. timeout: seconds per call.
+
+        AgentCoreConnectionError, also later from any call, where the daemon cannot be reached; the
+        next call tries again.
+        """
+        from agentcore._remote import RemoteResourceManager
+
+        return RemoteResourceManager(socket_path, timeout=timeout)
+
+    # ---- Life
+
+    async def start(self) -> None:
+        """Starts sampling in a thread of the library. Idempotent; nothing with monitoring off. It
+        stops with stop(), or with the event loop that started it."""
+        if self._monitor is None:
+            return
+        self._monitor._handlers.started_in = asyncio.get_running_loop()
+        self._start()
+        self._activity.start(self._run, "agentcore-manager")
+
+    async def stop(self) -> None:
+        """Stops sampling and waits until it has stopped. Idempotent; from any loop and thread."""
+        if self._monitor is None:
+            return
+        await self._activity.stop()
+        await asyncio.to_thread(self._stop)
+
+    async def _run(self) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.to_thread(self._stop)
+
+    async def __aenter__(self) -> ResourceManager:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    # ---- Alerts and history
+
+    def register_alert_handler(self, handler: AlertHandler) -> None:
+        """Calls @handler with a ResourceAlert once per transition, see ResourceMonitor. With
+        monitoring off there are no alerts, and it is never called."""
+        if self._monitor is None:
+            self._unused_handlers.append(handler)
+        else:
+            self._monitor.register_alert_handler(handler)
+
+    def get_alerts(self, severity: AlertSeverity | str | None = None) -> list[ResourceAlert]:
+        """Firing alerts that nobody acknowledged, newest first; [] with monitoring off."""
+        return [] if self._monitor is None else self._monitor.get_active_alerts(severity)
+
+    def acknowledge_alert(self, alert_id: str) -> bool:
+        """Takes an alert off the active list until its severity rises. False where no such alert
+        lives or it was acknowledged before."""
+        return False if self._monitor is None else self._monitor.acknowledge_alert(alert_id)
+
+    def get_usage_history(self, resource_type: str = "system", duration_minutes: float = 60) -> list[ResourceUsage]:
+        """Usage of the machine ("system") or an agent (its id) over the last minutes, oldest
+        first; [] for an unknown one and with monitoring off."""
+        return [] if self._monitor is None else self._monitor.get_usage_history(resource_type, duration_minutes)
+
+    def attach(self, config: Any, pid: int) -> None:
+        """Meters the process tree of @pid as @config's agent. ProcessLookupError, FileExistsError
+        (the agent has a tree already), ValueError."""
+        self._attach(config, pid)
+
+    # ---- What existing code reaches into
+
+    @property
+    def _limits(self) -> ResourceLimits:
+        return self._limits_object
+
+    @_limits.setter
+    def _limits(self, limits: ResourceLimits) -> None:
+        self._set_limits(limits)
+        self._limits_object._unbind(self)
+        self._limits_object = limits
+        limits._bind(self)
+
+    @property
+    def limits(self) -> ResourceLimits:
+        """The limits in force; a change of a field takes effect at once."""
+        return self._limits
+
+
+_global_lock = threading.Lock()
+_global_manager: ResourceManager | None = None
+
+
+def get_resource_manager() -> ResourceManager:
+    """The manager of this process, made with the defaults at the first call."""
+    global _global_manager
+    with _global_lock:
+        if _global_manager is None:
+            _global_manager = ResourceManager()
+        return _global_manager
+
+
+def _unlock_in_child() -> None:
+    global _global_lock
+    _global_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
