@@ -21,8 +21,8 @@ static void check_stat(const char *text, size_t size)
     /* What lies behind the fields that are read changes nothing. */
     const char *close = memrchr(text, ')', size);
     size_t fields = 0, n = (size_t)(close - text) + 2;
-    while (n < size && fields < 22)
-        fields += text[n] == ' ' || text[n] == '\n', n++;
+    for (; n < size && fields < 22; n++)
+        fields += (text[n] == ' ' || text[n] == '\n') && text[n - 1] != ' ';
     if (procfs_parse_stat(text, n, &again) < 0 || memcmp(&proc, &again, sizeof(proc)) != 0)
         abort();
 }
