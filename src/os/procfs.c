@@ -26,9 +26,10 @@
 #include "base/parse.h"
 #include "os/procfs_internal.h"
 
-#define DIRENTS_SIZE   32768
-#define STAT_TEXT_SIZE 1024 /* 52 numbers of up to 20 digits would be 1100; real ones stay below   \
-                             */
+#define DIRENTS_SIZE 32768
+#define STAT_TEXT_SIZE                                                                             \
+    1024 /* 52 numbers of up to 20 digits would be 1100; real ones stay below                      \
+          */
 
 struct procfs {
     struct collector_source source;

@@ -9,6 +9,14 @@
  * (from exit records, or from the growth of their reaper's cutime), and of children reaped
  * between two samples; a counter that went back is taken as started anew, never as negative.
  *
+ * An agent added at most one second after its root started was made together with it: its root's
+ * whole life counts. Otherwise it counts from the first sample that shows it. What was born into
+ * an agent always counts whole. Where a kernel does not say who belongs to whom, sessions and
+ * process groups help to find children that lost their parent between two samples
+ * (registry_members.c). Zombies are members until they are reaped, but neither processes nor
+ * alive. A value that only some members tell (I/O of another user's process is hidden) is the
+ * sum over those, a lower bound; one that nobody tells is unknown.
+ *
  * Slots are 1..max_agents; a slot is the index of its agent in arrays of other modules.
  * Not safe for concurrent use.
  */
@@ -22,16 +30,16 @@ struct registry;
 
 /* One agent as the registry keeps it. Borrowed until the next mutating call; read only. */
 struct agent {
-    agent_slot slot;
-    struct agent_spec spec;
+    agent_slot slot; /* slot, state and id: together, as every look-up needs them */
     enum agent_state state;
+    struct agent_spec spec;
     struct moment added;
     struct moment ended;      /* when its last process vanished; zero while it runs */
     struct ac_usage measured; /* from samples; .known == 0 while there is none */
     struct ac_usage reported; /* from its runtime */
     struct ac_usage usage;    /* merged: measured field by field, reported fills the gaps */
     struct agent_totals totals;
-    uint32_t processes; /* members now */
+    uint32_t processes; /* members now, without zombies */
     uint32_t threads;
     struct group_record group; /* its cgroup's last record; .known == 0 = none */
 };
@@ -47,7 +55,8 @@ void registry_free(struct registry *registry);
 int registry_add(struct registry *registry, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent);
 
-/* Gives a reported-only agent a process tree. Returns 0, -ENOENT, -EEXIST (has one). */
+/* Gives a reported-only agent a process tree, as of now: adopted with the next sample. Returns 0,
+ * -ENOENT, -EEXIST (has one). */
 int registry_set_root(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks);
 
 /* Returns 0 or -ENOENT. The slot may be given out again afterwards. */
@@ -61,8 +70,10 @@ uint32_t registry_count(const struct registry *registry);
 /* All agents in the order of their slots: start with *cursor = 0; NULL at the end. */
 const struct agent *registry_next(const struct registry *registry, agent_slot *cursor);
 
-/* Reported usage. Returns 0, -ENOENT, or -ENOSPC / -ENOMEM where @create adds a missing agent
- * (spec of defaults). This is the hot path: about 20 ns. */
+/* Reported usage. Peaks of what is not measured go into the totals (cpu_peak_percent without
+ * TOTALS_KNOWN_CPU, which speaks of cpu_ns). Returns 0, -ENOENT, or -EINVAL (@id), -ENOSPC /
+ * -ENOMEM where @create adds a missing agent (spec of defaults). This is the hot path: about 20 ns.
+ */
 int registry_report(struct registry *registry, const char *id, const struct ac_usage *usage,
     struct moment now, bool create, const struct agent **ret_agent);
 
@@ -90,7 +101,9 @@ void registry_managed_use(
 size_t registry_members(const struct registry *registry, agent_slot slot,
     struct proc_record *ret_procs, size_t capacity);
 
-/* The slot a process belongs to, 0 = none. */
+/* The slot a process belongs to, or is about to as an agent's root; 0 = none. @start_ticks 0 =
+ * whichever process has the pid. So a collector's filter finds the members of the last sample by
+ * (pid, start_ticks), and their new children by (ppid, 0). */
 agent_slot registry_slot_of(const struct registry *registry, int32_t pid, uint64_t start_ticks);
 
 #endif

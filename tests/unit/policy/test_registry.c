@@ -1,93 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Agents, membership and the machine. Accounting has test_registry_account.c and _sim.c. */
+/* Agents and membership. Others: _machine, _account, _sim. */
 #include "registry_fixture.h"
 
 #include <errno.h>
 
 #include "base/fault.h"
-
-/* ---- The machine */
-
-static void test_machine_first_sample_is_mean_since_boot(void **state)
-{
-    struct world world;
-    (void)state;
-    world_init(&world);
-    assert_int_equal(registry_machine_usage(world.registry)->known, 0);
-    world.sample.machine.known |= MACHINE_KNOWN_DISK | MACHINE_KNOWN_FDS;
-    world.sample.machine.memory_used_bytes = MIB(2048);
-    world.sample.machine.fds = 123;
-    world_tick(&world);
-    const struct ac_usage *usage = registry_machine_usage(world.registry);
-    assert_float_equal(usage->cpu_percent, 25, 1e-9);
-    assert_float_equal(usage->cpu_cores, 1, 1e-9);
-    assert_float_equal(usage->memory_percent, 25, 1e-9);
-    assert_int_equal(usage->file_descriptors, 123);
-    assert_false(usage->known & (AC_KNOWN_DISK_IO | AC_KNOWN_NETWORK_IO));
-    assert_true(isnan(usage->disk_io_mbps));
-    assert_int_equal(usage->timestamp_ns, world_moment(&world).wall_ns);
-    world_done(&world);
-}
-
-static void test_machine_rates(void **state)
-{
-    struct world world;
-    struct machine_record *machine = &world.sample.machine;
-    (void)state;
-    world_init(&world);
-    machine->known |= MACHINE_KNOWN_DISK | MACHINE_KNOWN_NETWORK;
-    machine->disk_read_bytes = MIB(1000);
-    machine->net_sent_bytes = MIB(500);
-    world_tick(&world);
-    world_pass(&world, SEC(2));
-    machine->disk_read_bytes += MIB(6);
-    machine->disk_written_bytes += MIB(4);
-    machine->net_sent_bytes += MIB(1);
-    world_tick(&world);
-    const struct ac_usage *usage = registry_machine_usage(world.registry);
-    assert_float_equal(usage->cpu_percent, 25, 1e-9);
-    assert_float_equal(usage->disk_io_mbps, 5, 1e-9);
-    assert_float_equal(usage->network_io_mbps, 0.5, 1e-9);
-    world_pass(&world, SEC(1)); /* a disk went away: what was used is not known */
-    machine->disk_read_bytes = 1;
-    world_tick(&world);
-    usage = registry_machine_usage(world.registry);
-    assert_false(usage->known & AC_KNOWN_DISK_IO);
-    assert_true(usage->known & AC_KNOWN_NETWORK_IO);
-    world_pass(&world, SEC(1));
-    machine->disk_read_bytes += MIB(3);
-    world_tick(&world);
-    assert_float_equal(registry_machine_usage(world.registry)->disk_io_mbps, 3, 1e-9);
-    machine->boot_id++; /* another boot (a replay): the first sample of it */
-    world_pass(&world, SEC(1));
-    world_tick(&world);
-    assert_false(registry_machine_usage(world.registry)->known & AC_KNOWN_DISK_IO);
-    world_done(&world);
-}
-
-static void test_machine_of_a_cgroup_has_no_total(void **state)
-{
-    struct world world;
-    struct machine_record *machine = &world.sample.machine;
-    (void)state;
-    world_init(&world);
-    machine->capacity_cores = 1.5;
-    machine->cpu_total_ns = 0;
-    machine->cpu_boot_percent = NAN;
-    world.sample.when = world_moment(&world);
-    struct registry_changes changes;
-    assert_int_equal(registry_apply(world.registry, &world.sample, &changes), 0);
-    assert_false(registry_machine_usage(world.registry)->known & AC_KNOWN_CPU_PERCENT);
-    world.boot_ns += SEC(2);
-    machine->cpu_busy_ns += MSEC(1500);
-    world.sample.when = world_moment(&world);
-    assert_int_equal(registry_apply(world.registry, &world.sample, &changes), 0);
-    assert_float_equal(registry_machine_usage(world.registry)->cpu_cores, 0.75, 1e-9);
-    assert_float_equal(registry_machine_usage(world.registry)->cpu_percent, 50, 1e-9);
-    assert_int_equal(registry_apply(world.registry, &world.sample, &changes), 0);
-    assert_false(registry_machine_usage(world.registry)->known & AC_KNOWN_CPU_PERCENT);
-    world_done(&world);
-}
 
 /* ---- Agents */
 
@@ -580,9 +497,6 @@ static void test_failed_add_changes_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machine_first_sample_is_mean_since_boot),
-        cmocka_unit_test(test_machine_rates),
-        cmocka_unit_test(test_machine_of_a_cgroup_has_no_total),
         cmocka_unit_test(test_add_remove),
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_reported_fills_gaps_of_measured),

@@ -328,15 +328,15 @@ static double sim_run(struct sim_rules rules, const char *what, uint64_t seed, b
 static void test_waiting_parents_are_exact(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 40; seed++)
+    for (uint64_t seed = 1; seed <= 25; seed++)
         sim_run((struct sim_rules){0}, "waiting", seed, true);
 }
 
 static void run_many(struct sim_rules rules, const char *what, double least)
 {
     double share = 0;
-    for (uint64_t seed = 1; seed <= 40; seed++)
-        share += sim_run(rules, what, seed, false) / 40;
+    for (uint64_t seed = 1; seed <= 25; seed++)
+        share += sim_run(rules, what, seed, false) / 25;
     print_message("# %s: %.1f %% of the time was counted\n", what, share * 100);
     assert_true(share > least);
 }
