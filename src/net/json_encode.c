@@ -247,7 +247,7 @@ void encode_agent(struct json_writer *w, const struct agent *agent, uint64_t act
     json_field_text(w, "source", agent_source_name(agent));
     /* An agent that only reports, or was not seen in a sample yet, has no processes that we know
      * of: that is not none. */
-    bool metered = agent->totals.known != 0 || agent->processes > 0;
+    bool metered = (agent->totals.known & TOTALS_KNOWN_PROCESSES) || agent->processes > 0;
     json_field_uint_or_null(w, "processes", metered, agent->processes);
     json_field_uint_or_null(w, "threads", metered, agent->threads);
     json_key(w, "totals");

@@ -128,7 +128,7 @@ AGENT(agent_net_received, TOTAL(TOTALS_KNOWN_NETWORK, a->totals.net_received_byt
 AGENT(agent_net_sent, TOTAL(TOTALS_KNOWN_NETWORK, a->totals.net_sent_bytes))
 AGENT(agent_open_files,
     known(a->usage.known &AC_KNOWN_FILE_DESCRIPTORS, (double)a->usage.file_descriptors))
-AGENT(agent_processes, known(a->totals.known != 0 || a->processes > 0, a->processes))
+AGENT(agent_processes, TOTAL(TOTALS_KNOWN_PROCESSES, a->processes))
 AGENT(agent_processes_started, TOTAL(TOTALS_KNOWN_PROCESSES, a->totals.processes_total))
 
 static const char *const words_version[] = {AC_VERSION, NULL};
