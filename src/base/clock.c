@@ -25,6 +25,11 @@ struct moment clock_moment(void)
     return (struct moment){.mono = clock_mono(), .wall_ns = clock_wall_ns()};
 }
 
+struct mono clock_mono_coarse(void)
+{
+    return (struct mono){clock_read(CLOCK_MONOTONIC_COARSE)};
+}
+
 struct moment clock_moment_coarse(void)
 {
     return (struct moment){.mono = {clock_read(CLOCK_MONOTONIC_COARSE)},

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -22,6 +23,8 @@ struct host {
     struct core *core;
     ac_clock_fn clock;
     void *clock_userdata;
+    _Atomic int64_t wall_offset_ns; /* wall time less monotonic time, as of .offset_at_ns */
+    _Atomic uint64_t offset_at_ns;
     struct handler *handlers[HOST_HANDLERS_MAX];
     size_t n_handlers;
     uint64_t next_handler;
@@ -68,9 +71,20 @@ void host_free(struct host *host)
     mem_free(host);
 }
 
-struct moment host_now(const struct host *host)
+/* One clock is read, the other follows from it: their distance is looked up every 100 ms, so that
+ * a step of the wall clock is seen that soon. */
+struct moment host_now(struct host *host)
 {
-    struct moment now = clock_moment_coarse();
+    struct mono mono = clock_mono_coarse();
+    uint64_t at = atomic_load_explicit(&host->offset_at_ns, memory_order_relaxed);
+    if (mono.ns - at >= 100 * NS_PER_MSEC) {
+        struct moment both = clock_moment_coarse();
+        atomic_store_explicit(
+            &host->wall_offset_ns, both.wall_ns - (int64_t)both.mono.ns, memory_order_relaxed);
+        atomic_store_explicit(&host->offset_at_ns, both.mono.ns, memory_order_relaxed);
+    }
+    int64_t offset = atomic_load_explicit(&host->wall_offset_ns, memory_order_relaxed);
+    struct moment now = {.mono = mono, .wall_ns = (int64_t)mono.ns + offset};
     if (host->clock)
         now.mono.ns = host->clock(host->clock_userdata);
     return now;

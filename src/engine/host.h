@@ -25,8 +25,9 @@ void host_free(struct host *host);
 struct core *host_lock(struct host *host);
 void host_unlock(struct host *host);
 
-/* Now, on the host's clock; within 4 ms of the truth. */
-struct moment host_now(const struct host *host);
+/* Now, on the host's clock; within 4 ms of the truth (wall time after a step of the clock: within
+ * 100 ms). */
+struct moment host_now(struct host *host);
 
 int host_add_handler(struct host *host, ac_alert_handler handler, void *userdata,
     void (*free_userdata)(void *), uint64_t *ret_handler);

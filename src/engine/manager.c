@@ -113,7 +113,7 @@ static int manager_sample(struct ac_manager *manager)
     if (locked) {
         struct core *core = host_lock(manager->host);
         r = core_tick(core, &sample);
-        manager->sampled_ns = clock_moment_coarse().mono.ns;
+        manager->sampled_ns = clock_mono_coarse().ns;
         manager->samples++;
     }
     pthread_mutex_unlock(&manager->sample_lock);
@@ -124,7 +124,7 @@ static int manager_sample(struct ac_manager *manager)
 
 static void manager_refresh(struct ac_manager *manager)
 {
-    uint64_t now = clock_moment_coarse().mono.ns, last = manager->sampled_ns;
+    uint64_t now = clock_mono_coarse().ns, last = manager->sampled_ns;
     uint64_t allowed = manager->check_interval_ms * NS_PER_MSEC;
     if (manager->samples == 1)
         allowed = MIN(allowed, SECOND_SAMPLE_NS);

@@ -25,7 +25,7 @@ struct ac_monitor {
     uint32_t provider_timeout_ms;
     pthread_mutex_t lock; /* guards what follows; taken before the host's */
     struct ticker *ticker;
-    _Atomic uint64_t checks;
+    uint64_t checks; /* guarded by the host's lock */
     _Atomic uint64_t provider_failures;
     _Atomic bool provider_failing;
 };
@@ -252,8 +252,9 @@ EXPORT int ac_monitor_check(
     struct ac_monitor *monitor, const char *subject, const struct ac_usage *usage)
 {
     struct moment now = host_now(monitor->host);
+    struct core *core = host_lock(monitor->host);
     monitor->checks++;
-    int r = core_check(host_lock(monitor->host), subject, usage, now);
+    int r = core_check(core, subject, usage, now);
     host_unlock(monitor->host);
     return r;
 }

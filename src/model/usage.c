@@ -2,6 +2,7 @@
 #include "model/usage.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 
 #include "base/error.h"
@@ -45,10 +46,30 @@ EXPORT void ac_usage_init(struct ac_usage *ret_usage)
     };
 }
 
+/* Whether a field is unknown, or a number from 0 to @maximum (NaN is neither). */
+static inline bool in_range(uint32_t known, uint32_t bit, double value, double maximum)
+{
+    return !(known & bit) || (value >= 0 && value <= maximum);
+}
+
+/* Most usages are fine: a few comparisons say so. What is wrong is found out by the table. */
+static inline bool usage_is_fine(const struct ac_usage *u)
+{
+    return in_range(u->known, AC_KNOWN_CPU_PERCENT, u->cpu_percent, 100.5) &&
+           in_range(u->known, AC_KNOWN_CPU_CORES, u->cpu_cores, DBL_MAX) &&
+           in_range(u->known, AC_KNOWN_MEMORY_MB, u->memory_mb, DBL_MAX) &&
+           in_range(u->known, AC_KNOWN_MEMORY_PERCENT, u->memory_percent, 100.5) &&
+           in_range(u->known, AC_KNOWN_DISK_IO, u->disk_io_mbps, DBL_MAX) &&
+           in_range(u->known, AC_KNOWN_NETWORK_IO, u->network_io_mbps, DBL_MAX) &&
+           !(u->known & ~(uint32_t)AC_KNOWN_ALL) && u->timestamp_ns >= 0;
+}
+
 EXPORT int ac_usage_validate(const struct ac_usage *usage, struct ac_error *error)
 {
     if (!usage)
         return error_set(error, -EINVAL, "usage: missing");
+    if (__builtin_expect(usage_is_fine(usage), 1))
+        return 0;
     for (size_t i = 0; i < ARRAY_SIZE(usage_fields); i++) {
         double value = usage_field_value(usage, i);
         if (!(usage->known & usage_fields[i].bit))
