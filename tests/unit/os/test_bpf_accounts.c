@@ -4,10 +4,12 @@
 #include "os/bpf_collector.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -275,6 +277,63 @@ static void test_samples_during_exits_are_monotone(void **state)
     test_cgroup_done(&cgroup);
 }
 
+/* ---- A fork bomb */
+
+#define BOMB_SHORT  2000
+#define BOMB_LIVING 500
+
+static void work_bomb(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < scaled(BOMB_LIVING); i++) {
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            wait_for_ever();
+        }
+    }
+    signal(SIGCHLD, SIG_IGN);
+    for (int i = 0; i < scaled(BOMB_SHORT); i++) {
+        if (fork() == 0)
+            _exit(0);
+    }
+    /* The kernel reaps; until it has, a process may still be on its way out. */
+    usleep(200000);
+}
+
+static void test_a_fork_bomb_is_counted_to_the_last_process(void **state)
+{
+    struct worker worker;
+    struct test_cgroup cgroup;
+
+    (void)state;
+    if (!test_cgroup_make(&cgroup))
+        skip();
+    read_sample();
+    uint64_t lost = sample.lost;
+    worker_start(&worker, work_bomb, NULL);
+    test_cgroup_add(&cgroup, worker.pid);
+    adopt(2, worker.pid);
+    worker_go(&worker);
+    struct pollfd done = {.fd = worker.done_fd, .events = POLLIN};
+    while (poll(&done, 1, 20) == 0)
+        read_sample();
+    worker_wait_done(&worker);
+    struct settle settle = {.cgroup = &cgroup, .slot = 2};
+    assert_true(eventually(settled, &settle));
+    int expected = 1 + scaled(BOMB_LIVING) + scaled(BOMB_SHORT);
+    assert_int_equal(slot_of(2)->processes_total, expected);
+    assert_int_equal(sample.lost, lost);
+    double error = error_percent(settle.slot_ns, settle.cgroup_ns);
+    print_message("# fork bomb of %d: cpu.stat %.1f ms  bpf %+.2f %%\n", expected,
+        (double)settle.cgroup_ns / 1e6, error);
+    assert_true(error > -2.0 && error < 2.0);
+    worker_end(&worker);
+    agent_slot slot = 2;
+    assert_true(eventually(no_member_left, &slot));
+    collector->ops->release(collector, 2);
+    test_cgroup_done(&cgroup);
+}
+
 /* ---- Storage */
 
 static void work_write(void *argument)
@@ -324,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accounts_are_exact_for_every_way_to_live_and_die),
         cmocka_unit_test(test_samples_during_exits_are_monotone),
+        cmocka_unit_test(test_a_fork_bomb_is_counted_to_the_last_process),
         cmocka_unit_test(test_written_bytes_survive_the_writer),
     };
 
