@@ -3,6 +3,7 @@
 #include "net/server_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -157,11 +158,12 @@ void side_resume(struct http_side *side)
     (void)sd_event_source_set_enabled(side->accept_source, SD_EVENT_ON);
 }
 
-/* Whether the client of a silent stream has hung up: MHD does not look while it is suspended. */
+/* Whether the client of a silent stream has hung up: MHD does not look while it is suspended. Over
+ * TCP a client that is gone and one that has merely nothing more to say look alike. */
 static bool hung_up(const struct net_conn *conn)
 {
-    char byte;
-    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    struct pollfd look = {.fd = conn->fd, .events = conn->side->local ? 0 : POLLRDHUP};
+    return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 static void sweep_stream(struct net_conn *conn, uint64_t now)

@@ -87,29 +87,85 @@ static void expect_call(struct fixture *fixture, const char *scheme, const char 
     assert_int_equal(status, 0);
 }
 
+/* A server with a certificate; false where there is none to be had. */
+static bool serve_tls(struct fixture *f, struct files *files)
+{
+    struct net_server_options options;
+    make_names(f, files);
+    if (!make_certificate(files))
+        return false;
+    make_token(files);
+    assert_int_equal(chmod(files->key, 0600), 0);
+    fixture_options(f, &options);
+    options.listen = "127.0.0.1:0";
+    options.token_file = files->token;
+    options.tls_certificate = files->certificate;
+    options.tls_key = files->key;
+    fixture_serve(f, &options);
+    return true;
+}
+
 static void test_tls(void **state)
 {
     struct fixture *f = *state;
-    struct net_server_options options;
     struct files files;
-    make_names(f, &files);
-    if (!make_certificate(&files)) {
+    if (!serve_tls(f, &files)) {
         print_message("# skipped: there is no openssl to make a certificate\n");
         skip();
     }
-    make_token(&files);
-    assert_int_equal(chmod(files.key, 0600), 0);
-    fixture_options(f, &options);
-    options.listen = "127.0.0.1:0";
-    options.token_file = files.token;
-    options.tls_certificate = files.certificate;
-    options.tls_key = files.key;
-    fixture_serve(f, &options);
     expect_call(f, "https", files.certificate, files.token, 200);
     expect_call(f, "https", files.certificate, NULL, 401);
     expect_call(f, "https", NULL, files.token, -EACCES); /* nobody vouches for it */
     expect_call(f, "http", NULL, files.token, -EIO);     /* not without TLS */
     expect_call(f, "https", files.certificate, files.token, 200);
+    remove_files(&files);
+}
+
+static int count_events(void *userdata, const struct client_event *event)
+{
+    unsigned *count = userdata;
+    if (event)
+        (*count)++;
+    return *count == 300 ? 7 : 0;
+}
+
+/* A stream sleeps and wakes under TLS as well, and its end is noticed. */
+static void test_tls_stream(void **state)
+{
+    struct fixture *f = *state;
+    struct files files;
+    char url[64];
+    int status;
+    if (!serve_tls(f, &files)) {
+        print_message("# skipped: there is no openssl to make a certificate\n");
+        skip();
+    }
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u", net_server_port(f->server));
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct client_options options = {
+            .url = url, .ca_file = files.certificate, .token_file = files.token};
+        struct client *client;
+        unsigned count = 0;
+        if (client_new(&options, &client, NULL) < 0)
+            _exit(1);
+        int r = client_stream(client, "/v1/events", NULL, count_events, &count, NULL);
+        client_free(client);
+        _exit(r == 7 ? 0 : 1);
+    }
+    uint64_t sequence = 0;
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        fixture_pump(f, 5);
+        struct event event = {.sequence = sequence + 1, .kind = EVENT_CONFIG};
+        for (unsigned i = 0; stats_of(f).streams > 0 && sequence < 300 && i < 7; i++) {
+            event.sequence = ++sequence;
+            net_server_event(f->server, &event);
+        }
+    }
+    assert_int_equal(status, 0);
+    for (int i = 0; i < 1000 && stats_of(f).streams > 0; i++)
+        fixture_pump(f, 10);
+    assert_int_equal(stats_of(f).streams, 0);
     remove_files(&files);
 }
 
@@ -141,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_tls),
+        FIXTURE_TEST(test_tls_stream),
         FIXTURE_TEST(test_key_for_all),
     };
     return cmocka_run_group_tests_name("net/tls", tests, NULL, NULL);
