@@ -322,10 +322,10 @@ static struct collector_source *open_real(void)
 static void burn(double seconds)
 {
     struct rusage usage;
-    volatile unsigned x = 0;
+    static volatile unsigned sink;
     do {
         for (int i = 0; i < 100000; i++)
-            x += (unsigned)i;
+            sink += (unsigned)i;
         getrusage(RUSAGE_SELF, &usage);
     } while ((double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 < seconds);
     (void)x;

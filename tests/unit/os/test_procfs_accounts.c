@@ -66,11 +66,11 @@ static double used(int who)
 
 static void burn(double seconds)
 {
-    volatile unsigned x = 0;
+    static volatile unsigned sink;
     double until = used(RUSAGE_SELF) + seconds;
     while (used(RUSAGE_SELF) < until) {
         for (int i = 0; i < 10000; i++)
-            x += (unsigned)i;
+            sink += (unsigned)i;
     }
 }
 
