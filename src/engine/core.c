@@ -102,6 +102,12 @@ int core_reconfigure(struct core *core, const struct core_options *options, stru
         r = scale_options_validate(&options->scale, error);
     if (r < 0)
         return r;
+    r = ledger_set_options(core->ledger, options->headroom, options->reservation_ttl_ns);
+    if (r < 0)
+        return error_set(
+            error, r, "allocation: headroom %g is not above 0 and at most 1", options->headroom);
+    core->options.headroom = options->headroom;
+    core->options.reservation_ttl_ns = options->reservation_ttl_ns;
     core_set_limits(core, &options->limits);
     core->options.scale = options->scale;
     core->options.exited_retention_ns = options->exited_retention_ns;

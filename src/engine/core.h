@@ -39,7 +39,8 @@ void core_options_init(struct core_options *ret_options);
 int core_new(const struct core_options *options, struct core **ret_core);
 void core_free(struct core *core);
 
-/* What a reload may change: limits, scaling, retention. Returns 0 or -EINVAL. */
+/* What a reload may change: limits, scaling, retention, headroom and time limit of reservations.
+ * Returns 0, or -EINVAL with nothing changed. */
 int core_reconfigure(struct core *core, const struct core_options *options, struct ac_error *error);
 
 /* New thresholds, already validated; live alerts are judged by them at their next check. */
@@ -50,13 +51,17 @@ int core_tick(struct core *core, const struct sample *sample);
 
 /* ---- Agents */
 
-/* Returns 0, -EINVAL, -EEXIST, -ENOSPC, -ENOMEM. */
+/* At the cap the agent that exited first gives way. Returns 0, -EINVAL, -EEXIST, -ENOSPC (so many
+ * run), -ENOMEM. */
 int core_agent_add(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error);
 
 /* Gives a reported agent a process tree, or adds the agent. -EEXIST where it has one. */
 int core_agent_attach(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error);
+
+/* Makes a process a member of an agent from the next tick on, see registry_join. */
+int core_agent_join(struct core *core, const char *id, int32_t pid, uint64_t start_ticks);
 
 /* Forgets the agent: alerts resolve, reservation and history in memory go, the run is learnt
  * from. Returns 0 or -ENOENT. */

@@ -84,6 +84,22 @@ static void core_drop_exited(struct core *core, const char *id, struct moment no
         (void)core_agent_remove(core, id, now);
 }
 
+/* At the cap: the one that was shown longest after its end goes. Returns whether there is one. */
+static bool core_make_room(struct core *core, struct moment now)
+{
+    agent_slot cursor = 0;
+    const struct agent *agent, *first = NULL;
+    char id[AC_AGENT_ID_MAX + 1];
+    while (core->exited_agents > 0 && (agent = registry_next(core->registry, &cursor))) {
+        if (agent->state == AGENT_EXITED && (!first || agent->ended.mono.ns < first->ended.mono.ns))
+            first = agent;
+    }
+    if (!first)
+        return false;
+    snprintf(id, sizeof(id), "%s", first->spec.id);
+    return core_agent_remove(core, id, now) == 0;
+}
+
 int core_agent_add(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error)
 {
@@ -96,6 +112,8 @@ int core_agent_add(struct core *core, const struct agent_spec *spec, struct mome
     core_drop_exited(core, spec->id, now);
     const struct agent *agent;
     r = registry_add(core->registry, spec, now, &agent);
+    if (r == -ENOSPC && core_make_room(core, now))
+        r = registry_add(core->registry, spec, now, &agent);
     if (r < 0)
         return add_error(spec, r, error);
     core_slot_reset(core, agent->slot);
@@ -120,6 +138,11 @@ int core_agent_attach(struct core *core, const struct agent_spec *spec, struct m
     if (ret_agent)
         *ret_agent = agent;
     return 0;
+}
+
+int core_agent_join(struct core *core, const char *id, int32_t pid, uint64_t start_ticks)
+{
+    return registry_join(core->registry, id, pid, start_ticks);
 }
 
 void core_learn(struct core *core, const struct agent *agent, struct moment now)

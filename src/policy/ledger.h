@@ -33,6 +33,10 @@ struct ledger_options {
 int ledger_new(const struct ledger_options *options, struct ledger **ret_ledger);
 void ledger_free(struct ledger *ledger);
 
+/* Another headroom and time limit, for what is asked or takes effect from now on. Returns 0 or
+ * -EINVAL. */
+int ledger_set_options(struct ledger *ledger, double headroom, uint64_t reservation_ttl_ns);
+
 /* Once per tick: capacity, and the machine's whole use (unknown CPU counts as none, and the
  * explanation says so) of which @managed is by agents. */
 struct ledger_machine {

@@ -99,9 +99,23 @@ static void ledger_freep(struct ledger **ledger)
     ledger_free(*ledger);
 }
 
+static bool headroom_valid(double headroom)
+{
+    return isfinite(headroom) && headroom > 0 && headroom <= 1;
+}
+
+int ledger_set_options(struct ledger *ledger, double headroom, uint64_t reservation_ttl_ns)
+{
+    if (!headroom_valid(headroom))
+        return -EINVAL;
+    ledger->options.headroom = headroom;
+    ledger->options.reservation_ttl_ns = reservation_ttl_ns;
+    return 0;
+}
+
 int ledger_new(const struct ledger_options *options, struct ledger **ret_ledger)
 {
-    if (!isfinite(options->headroom) || options->headroom <= 0 || options->headroom > 1)
+    if (!headroom_valid(options->headroom))
         return -EINVAL;
     struct ledger *ledger CLEANUP(ledger_freep) = mem_alloc(sizeof(*ledger));
     if (!ledger)

@@ -64,6 +64,11 @@ _daemons = []
 _directories = []
 
 
+def register(daemon):
+    """Has a daemon that is not a Daemon's own making ended with the tests."""
+    _daemons.append(daemon)
+
+
 def cleanup():
     for daemon in _daemons:
         daemon.stop()

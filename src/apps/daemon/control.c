@@ -14,11 +14,19 @@
 
 #define STOPS_MAX 256
 
+/* A process that was forked after the last sample is found by the next one. */
+#define KILL_ROUNDS_MAX 50
+#define KILL_AGAIN_NS   (100 * NS_PER_MSEC)
+
 struct stop_request {
     struct stop_request *next;
     struct daemon *daemon;
     sd_event_source *timer;
     char id[AC_AGENT_ID_MAX + 1];
+    uint64_t added_ns; /* of the agent that is meant: another one may get its name meanwhile */
+    uint64_t due_ns;
+    uint32_t killed;
+    unsigned rounds;
 };
 
 /* Through a descriptor, so that a pid that was given to another process meanwhile is not hit. */
@@ -60,28 +68,53 @@ static void stop_done(struct stop_request *request)
     mem_free(request);
 }
 
+/* The agent that is being stopped, NULL once it is gone. */
+static const struct agent *stop_agent(const struct stop_request *request)
+{
+    const struct agent *agent = registry_get(core_registry(request->daemon->core), request->id);
+    if (!agent || agent->state == AGENT_EXITED || agent->added.mono.ns != request->added_ns)
+        return NULL;
+    return agent;
+}
+
+static int stop_set_time(struct stop_request *request, uint64_t due_ns)
+{
+    request->due_ns = due_ns;
+    int r = sd_event_source_set_time(request->timer, due_ns / NS_PER_USEC);
+    return r < 0 ? r : sd_event_source_set_enabled(request->timer, SD_EVENT_ONESHOT);
+}
+
 static int stop_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct stop_request *request = userdata;
     (void)source;
     (void)usec;
     uint32_t killed = 0;
-    const struct agent *agent = registry_get(core_registry(request->daemon->core), request->id);
-    if (agent && agent->state != AGENT_EXITED)
+    (void)daemon_sample(request->daemon);
+    const struct agent *agent = stop_agent(request);
+    if (agent)
         (void)signal_agent(request->daemon, agent, SIGKILL, &killed);
-    if (killed > 0)
+    request->killed = MAX(request->killed, killed);
+    if (agent && ++request->rounds < KILL_ROUNDS_MAX &&
+        stop_set_time(request, clock_mono().ns + KILL_AGAIN_NS) >= 0)
+        return 0;
+    if (request->killed > 0)
         log_event(LOG_LEVEL_WARNING, "agent killed after its grace time",
-            log_str("agent", request->id), log_uint("processes", killed));
+            log_str("agent", request->id), log_uint("processes", request->killed));
+    if (agent)
+        log_event(LOG_LEVEL_WARNING, "agent lives on although it was killed",
+            log_str("agent", request->id), log_uint("processes", agent->processes));
     stop_done(request);
     return 0;
 }
 
-static int stop_schedule(struct daemon *daemon, const char *id, uint64_t grace_ns)
+static int stop_schedule(struct daemon *daemon, const struct agent *agent, uint64_t grace_ns)
 {
     unsigned under_way = 0;
+    uint64_t due_ns = clock_mono().ns + grace_ns;
     for (struct stop_request *other = daemon->stops; other; other = other->next) {
-        if (strcmp(other->id, id) == 0)
-            return 0;
+        if (strcmp(other->id, agent->spec.id) == 0 && other->added_ns == agent->added.mono.ns)
+            return due_ns < other->due_ns ? stop_set_time(other, due_ns) : 0;
         under_way++;
     }
     if (under_way >= STOPS_MAX)
@@ -90,9 +123,11 @@ static int stop_schedule(struct daemon *daemon, const char *id, uint64_t grace_n
     if (!request)
         return -ENOMEM;
     request->daemon = daemon;
-    snprintf(request->id, sizeof(request->id), "%s", id);
-    int r = sd_event_add_time(daemon->event, &request->timer, CLOCK_MONOTONIC,
-        (clock_mono().ns + grace_ns) / NS_PER_USEC, 10000, stop_grace_over, request);
+    request->due_ns = due_ns;
+    request->added_ns = agent->added.mono.ns;
+    snprintf(request->id, sizeof(request->id), "%s", agent->spec.id);
+    int r = sd_event_add_time(daemon->event, &request->timer, CLOCK_MONOTONIC, due_ns / NS_PER_USEC,
+        10000, stop_grace_over, request);
     if (r < 0) {
         mem_free(request);
         return r;
@@ -106,17 +141,23 @@ int control_stop(struct daemon *daemon, const struct agent *agent, int signal, u
     uint32_t *ret_signalled, struct ac_error *error)
 {
     uint32_t signalled;
-    if (agent->processes == 0)
-        return error_set(error, -ESRCH, "agent %s has no process to stop", agent->spec.id);
-    int r = stop_schedule(daemon, agent->spec.id, grace_ns);
+    char id[AC_AGENT_ID_MAX + 1];
+    snprintf(id, sizeof(id), "%s", agent->spec.id);
+    if (agent->processes == 0) { /* it may have come after the last sample */
+        (void)daemon_sample(daemon);
+        agent = registry_get(core_registry(daemon->core), id);
+    }
+    if (!agent || agent->processes == 0)
+        return error_set(error, -EALREADY, "agent %s has no process to stop", id);
+    int r = stop_schedule(daemon, agent, grace_ns);
     if (r == 0)
         r = signal_agent(daemon, agent, signal, &signalled);
     if (r == -ENOSPC)
         return error_set(
             error, r, "%d agents are being stopped already: try again later", STOPS_MAX);
     if (r < 0)
-        return error_errno(error, r, "stopping agent %s", agent->spec.id);
-    log_event(LOG_LEVEL_INFO, "agent is being stopped", log_str("agent", agent->spec.id),
+        return error_errno(error, r, "stopping agent %s", id);
+    log_event(LOG_LEVEL_INFO, "agent is being stopped", log_str("agent", id),
         log_int("signal", signal), log_uint("processes", signalled));
     *ret_signalled = signalled;
     return 0;

@@ -19,8 +19,29 @@
 
 /* ---- Events */
 
-static void event_log(const struct event *event)
+/* A storm of events must not become a storm of lines: store and streams get all of them. */
+#define EVENT_LINES_PER_SECOND 200
+
+/* Says what was left out once its second is over. */
+static void event_quota_renew(struct event_quota *quota)
 {
+    struct mono now = clock_mono();
+    if (mono_since(now, quota->since) < NS_PER_SEC)
+        return;
+    if (quota->left_out > 0)
+        log_event(LOG_LEVEL_WARNING, "more events than are logged",
+            log_uint("left_out", quota->left_out),
+            log_uint("lines_per_second", EVENT_LINES_PER_SECOND));
+    *quota = (struct event_quota){.since = now};
+}
+
+static void event_log(struct event_quota *quota, const struct event *event)
+{
+    if (quota->lines >= EVENT_LINES_PER_SECOND) {
+        quota->left_out++;
+        return;
+    }
+    quota->lines++;
     if (event->kind == EVENT_ALERT) {
         const struct ac_alert *alert = &event->of.alert;
         log_event(alert->severity >= AC_WARNING && alert->state == AC_ALERT_FIRING
@@ -64,13 +85,15 @@ void daemon_drain(struct daemon *daemon)
 {
     struct event event;
     bool any = false;
+    persist_catch_up(daemon);
+    event_quota_renew(&daemon->event_quota);
     while (core_next_event(daemon->core, &event)) {
         if (!any)
             persist_begin(daemon);
         any = true;
         persist_event(daemon, &event);
         event_collector(daemon, &event);
-        event_log(&event);
+        event_log(&daemon->event_quota, &event);
         if (daemon->server)
             net_server_event(daemon->server, &event);
     }
@@ -80,7 +103,7 @@ void daemon_drain(struct daemon *daemon)
 
 /* ---- The tick */
 
-static int daemon_sample(struct daemon *daemon)
+int daemon_sample(struct daemon *daemon)
 {
     struct sample sample;
     int r = daemon->collector->ops->read(daemon->collector, &sample);
@@ -182,7 +205,8 @@ static int reload_apply(struct daemon *daemon, struct config *config, struct ac_
     config_done(&daemon->config);
     daemon->config = *config;
     log_set_level(daemon->config.log_level);
-    daemon->due_ns = clock_mono().ns + daemon->config.interval_ns;
+    /* Never later than it was due: reloads in a row must not put the tick off for ever. */
+    daemon->due_ns = MIN(daemon->due_ns, clock_mono().ns + daemon->config.interval_ns);
     return tick_schedule(daemon);
 }
 
@@ -363,21 +387,20 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
     int r = open_core(daemon, error);
     if (r == 0)
         r = open_collector(daemon, error);
-    if (r == 0) {
-        groups_open(daemon);
+    if (r == 0)
         r = persist_open(daemon, error);
-    }
     if (r == 0)
         r = open_loop(daemon, error);
+    if (r == 0)
+        r = open_server(daemon, error); /* nobody is answered before the loop runs */
     if (r == 0) {
+        groups_open(daemon);
         r = daemon_sample(daemon);
         if (r < 0)
             error_errno(error, r, "first sample");
     }
     if (r == 0)
         r = persist_restore(daemon, error);
-    if (r == 0)
-        r = open_server(daemon, error);
     if (r == 0)
         r = privileges_drop(error);
     return r;
@@ -399,8 +422,10 @@ int daemon_new(const struct options *options, struct config *config, struct daem
         daemon_free(daemon);
         return r;
     }
-    daemon->started = daemon->saved = clock_mono();
+    daemon->restoring = true;
     daemon_drain(daemon);
+    daemon->restoring = false;
+    daemon->started = daemon->saved = clock_mono();
     *ret_daemon = daemon;
     return 0;
 }

@@ -26,13 +26,22 @@ struct daemon {
     struct net_context net;
     struct net_server *server;
     int proc_fd;
-    int groups_fd;      /* directory of the agents' cgroups; -1 = none */
-    bool state_failing; /* the store refuses writes: everything is written again when it works */
-    struct mono saved;  /* when the learnt state was last written */
+    int groups_fd;        /* directory of the agents' cgroups; -1 = none */
+    char groups_name[32]; /* its name in the root of the mount */
+    bool restoring;       /* agents that are added now were there before */
+    bool state_failing;   /* the store refuses writes: everything is written again when it works */
+    struct mono state_tried; /* when that was tried last */
+    uint64_t events_lost;    /* as known when the store was last in step */
+    struct mono saved;       /* when the learnt state was last written */
     struct mono started;
     uint64_t due_ns; /* when the next tick is due, monotonic */
     uint64_t ticks, ticks_missed, tick_last_ns, tick_max_ns, tick_sum_ns;
     uint64_t samples_lost;
+    struct event_quota {
+        struct mono since;
+        uint32_t lines;
+        uint32_t left_out;
+    } event_quota; /* of log lines about events, per second */
     struct stop_request *stops;
     struct history_row *rows; /* of one tick, kept between ticks */
     size_t rows_capacity;
@@ -46,19 +55,22 @@ int persist_open(struct daemon *daemon, struct ac_error *error);
 /* Puts back what was there before the restart; after the first sample. */
 int persist_restore(struct daemon *daemon, struct ac_error *error);
 
+/* Writes everything anew where events were lost. */
+void persist_catch_up(struct daemon *daemon);
+
 /* Between these, events are written in one commit. */
 void persist_begin(struct daemon *daemon);
 void persist_event(struct daemon *daemon, const struct event *event);
 void persist_end(struct daemon *daemon);
 
-/* Once per tick: history, and now and then what was learnt. */
+/* Once per tick: history, and now and then what was learnt. Trouble is told by an alert. */
 void persist_tick(struct daemon *daemon, struct moment now);
 void persist_close(struct daemon *daemon);
 
 /* ---- control.c */
 
 /* Sends @signal to all processes of an agent, and KILL to what is left after the grace time.
- * Returns 0; -ESRCH (nothing runs); -ENOSPC (too many stops under way). */
+ * Returns 0; -EALREADY (nothing runs); -ENOSPC (too many stops under way). */
 int control_stop(struct daemon *daemon, const struct agent *agent, int signal, uint64_t grace_ns,
     uint32_t *ret_signalled, struct ac_error *error);
 void control_free(struct daemon *daemon);
@@ -70,8 +82,15 @@ int privileges_drop(struct ac_error *error);
 
 /* ---- groups.c */
 
+/* Once the socket is ours: two daemons never share one, nor its groups. */
 void groups_open(struct daemon *daemon);
+
+/* Puts an agent that announced itself into its group; finds that of one that was restored, with
+ * all that lives there. */
 void groups_add(struct daemon *daemon, const struct agent *agent);
+
+/* Whether a process lives in the group of @id. */
+bool groups_populated(const struct daemon *daemon, const char *id);
 
 /* The group of an agent whose processes are gone; one that is not empty stays. */
 void groups_remove(struct daemon *daemon, const char *id);
@@ -81,5 +100,8 @@ void groups_close(struct daemon *daemon);
 
 /* Hands queued events to the log, the store, the collector and the streams. */
 void daemon_drain(struct daemon *daemon);
+
+/* Takes a sample between two ticks. Returns 0 or -errno. */
+int daemon_sample(struct daemon *daemon);
 
 #endif

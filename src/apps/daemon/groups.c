@@ -16,20 +16,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/buf.h"
 #include "base/io.h"
+#include "base/parse.h"
 #include "os/cgroup_write.h"
+#include "os/procfs.h"
 
-#define NAME_SIZE sizeof("agentcore-0123456789abcdef")
+/* How many processes of a group are taken over at a restart. */
+#define ADOPT_MAX 4096
 
-static void groups_name(const struct daemon *daemon, char name[NAME_SIZE])
+/* By the socket's full path: a relative one means another socket elsewhere. */
+static void groups_name(struct daemon *daemon)
 {
-    const char *socket = daemon->config.socket;
-    snprintf(
-        name, NAME_SIZE, "agentcore-%016" PRIx64, (uint64_t)XXH3_64bits(socket, strlen(socket)));
+    char path[PATH_MAX];
+    const char *socket = realpath(daemon->config.socket, path) ? path : daemon->config.socket;
+    snprintf(daemon->groups_name, sizeof(daemon->groups_name), "agentcore-%016" PRIx64,
+        (uint64_t)XXH3_64bits(socket, strlen(socket)));
 }
 
 /* Removes what is empty; the kernel keeps the rest. */
@@ -52,13 +60,12 @@ static void groups_sweep(const struct daemon *daemon)
 
 void groups_open(struct daemon *daemon)
 {
-    char name[NAME_SIZE];
     daemon->groups_fd = -1;
     if (!daemon->collector->ops->watch_group)
         return;
     int root cleanup_close = cgroup_root_open();
-    groups_name(daemon, name);
-    int fd = root < 0 ? root : cgroup_make(root, name);
+    groups_name(daemon);
+    int fd = root < 0 ? root : cgroup_make(root, daemon->groups_name);
     if (fd < 0) {
         log_event(LOG_LEVEL_INFO, "agents get no cgroup of their own",
             log_str("reason", strerror(-fd)),
@@ -85,16 +92,63 @@ static int group_make(struct daemon *daemon, const struct agent *agent)
     return fd;
 }
 
+/* ---- Groups that outlived a daemon */
+
+/* The pids in the group, one per line; cut at ADOPT_MAX of them. */
+static int read_pids(int dir_fd, struct buf *ret_text)
+{
+    char part[4096];
+    int fd cleanup_close = io_openat(dir_fd, "cgroup.procs", O_RDONLY, 0);
+    if (fd < 0)
+        return fd;
+    for (;;) {
+        ssize_t n = read(fd, part, sizeof(part));
+        if (n == 0)
+            return 0;
+        if (n < 0)
+            return -errno;
+        int r = buf_append(ret_text, part, (size_t)n);
+        if (r < 0 || ret_text->size > ADOPT_MAX * sizeof("4194304"))
+            return r;
+    }
+}
+
+bool groups_populated(const struct daemon *daemon, const char *id)
+{
+    struct buf pids CLEANUP(buf_done) = {0};
+    if (daemon->groups_fd < 0)
+        return false;
+    int fd cleanup_close = io_openat(daemon->groups_fd, id, O_RDONLY | O_DIRECTORY, 0);
+    return fd >= 0 && read_pids(fd, &pids) == 0 && pids.size > 0;
+}
+
+/* Who is in the group is the agent's, whoever its parent is by now. */
+static void adopt_group(struct daemon *daemon, agent_slot slot, int dir_fd)
+{
+    const struct collector_ops *ops = daemon->collector->ops;
+    struct buf pids CLEANUP(buf_done) = {0};
+    uint64_t pid, ticks;
+    if (!ops->adopt || read_pids(dir_fd, &pids) < 0 || pids.size == 0)
+        return;
+    const char *cursor = pids.data, *end = pids.data + pids.size;
+    while (cursor < end && parse_digits(&cursor, end, &pid) == 0 && pid <= INT32_MAX) {
+        if (procfs_start_ticks(daemon->proc_fd, (int32_t)pid, &ticks) == 0)
+            (void)ops->adopt(daemon->collector, slot, (int32_t)pid, ticks);
+        cursor++; /* the end of the line */
+    }
+}
+
 void groups_add(struct daemon *daemon, const struct agent *agent)
 {
-    if (daemon->groups_fd < 0 || agent->spec.root_pid == 0)
+    if (daemon->groups_fd < 0 || (!agent->spec.announced_itself && !daemon->restoring))
         return;
     int fd cleanup_close =
-        agent->spec.announced_itself
-            ? group_make(daemon, agent)
-            : io_openat(daemon->groups_fd, agent->spec.id, O_RDONLY | O_DIRECTORY, 0);
+        daemon->restoring ? io_openat(daemon->groups_fd, agent->spec.id, O_RDONLY | O_DIRECTORY, 0)
+                          : group_make(daemon, agent);
     int r = fd < 0 ? fd : daemon->collector->ops->watch_group(daemon->collector, agent->slot, fd);
-    if (r < 0 && (agent->spec.announced_itself || r != -ENOENT) && r != -ESRCH)
+    if (fd >= 0 && daemon->restoring)
+        adopt_group(daemon, agent->slot, fd);
+    if (r < 0 && !(daemon->restoring && r == -ENOENT) && r != -ESRCH)
         log_event(LOG_LEVEL_WARNING, "agent gets no cgroup of its own",
             log_str("agent", agent->spec.id), log_str("reason", strerror(-r)));
 }
@@ -107,13 +161,11 @@ void groups_remove(struct daemon *daemon, const char *id)
 
 void groups_close(struct daemon *daemon)
 {
-    char name[NAME_SIZE];
     if (daemon->groups_fd < 0)
         return;
     groups_sweep(daemon);
     io_closep(&daemon->groups_fd);
-    groups_name(daemon, name);
     int root cleanup_close = cgroup_root_open();
     if (root >= 0)
-        (void)cgroup_remove(root, name);
+        (void)cgroup_remove(root, daemon->groups_name);
 }

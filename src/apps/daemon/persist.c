@@ -11,11 +11,13 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "os/procfs.h"
 
 #define STATE_RULE     "state"
 #define SAVE_INTERVAL  (300 * NS_PER_SEC)
+#define RETRY_INTERVAL (2 * NS_PER_SEC)
 #define ALERTS_KEPT_NS (30ll * 86400 * (int64_t)NS_PER_SEC)
 #define SCALE_BLOB     "scale-v1"
 #define PREDICT_BLOB   "predict"
@@ -52,6 +54,7 @@ static void state_failed(struct daemon *daemon, const struct ac_error *error)
         log_event(LOG_LEVEL_ERROR, "state cannot be written", log_str("reason", error->message),
             log_str("consequence", "history has a gap until it works again"));
     daemon->state_failing = true;
+    daemon->state_tried = clock_mono();
     (void)core_raise(daemon->core, NULL, &raise, clock_moment(), NULL);
 }
 
@@ -81,6 +84,28 @@ static int sync_agent(struct daemon *daemon, const char *id, struct ac_error *er
     return r == -ENOENT ? 0 : r;
 }
 
+struct scale_blob {
+    uint32_t scale[AC_PHILOSOPHY_COUNT];
+};
+
+static int put_scale(struct daemon *daemon, struct ac_error *error)
+{
+    struct scale_blob scale;
+    for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
+        scale.scale[i] = core_scale(daemon->core)->pools[i].scale;
+    return store_put_blob(daemon->store, SCALE_BLOB, &scale, sizeof(scale), error);
+}
+
+/* A live alert in the store that is none any more: what ended it was not written, or is unknown. */
+static int put_ended(
+    struct daemon *daemon, const struct ac_alert *alert, int64_t now_ns, struct ac_error *error)
+{
+    struct ac_alert ended = *alert;
+    ended.state = AC_ALERT_RESOLVED;
+    ended.updated_ns = ended.ended_ns = now_ns;
+    return store_put_alert(daemon->store, &ended, error);
+}
+
 static int write_event(struct daemon *daemon, const struct event *event, struct ac_error *error)
 {
     switch (event->kind) {
@@ -88,6 +113,8 @@ static int write_event(struct daemon *daemon, const struct event *event, struct 
         return store_put_alert(daemon->store, &event->of.alert, error);
     case EVENT_ALLOCATION:
         return sync_allocation(daemon, event->agent_id, error);
+    case EVENT_SCALE:
+        return put_scale(daemon, error);
     case EVENT_AGENT_ADDED:
     case EVENT_AGENT_EXITED:
     case EVENT_AGENT_REMOVED: {
@@ -143,13 +170,46 @@ static int collect_allocation(void *userdata, const struct ac_allocation *alloca
     return buf_append(userdata, allocation->agent_id, strlen(allocation->agent_id) + 1);
 }
 
+struct live_alerts {
+    struct daemon *daemon;
+    struct strmap *by_id;
+    int64_t now_ns;
+    struct ac_error *error;
+};
+
+static int end_if_dead(void *userdata, const struct ac_alert *alert)
+{
+    const struct live_alerts *live = userdata;
+    if (strmap_get(live->by_id, alert->alert_id))
+        return 0;
+    return put_ended(live->daemon, alert, live->now_ns, live->error);
+}
+
+static int write_alerts(struct daemon *daemon, struct ac_error *error)
+{
+    struct live_alerts live = {.daemon = daemon, .now_ns = clock_wall_ns(), .error = error};
+    const struct ac_alert *alert;
+    size_t cursor = 0;
+    int r = strmap_new((uint64_t)live.now_ns, &live.by_id);
+    while (r == 0 && (alert = rules_next(core_rules(daemon->core), &cursor)))
+        r = strmap_put(live.by_id, alert->alert_id, (void *)alert);
+    if (r < 0)
+        error_errno(error, r, "alerts");
+    if (r == 0)
+        r = store_each_alert(daemon->store, true, 0, UINT32_MAX, end_if_dead, &live, error);
+    cursor = 0;
+    while (r == 0 && (alert = rules_next(core_rules(daemon->core), &cursor)))
+        r = store_put_alert(daemon->store, alert, error);
+    strmap_free(live.by_id);
+    return r;
+}
+
 /* Everything the store holds or should hold, judged by what is true now. */
 static int write_everything(struct daemon *daemon, struct ac_error *error)
 {
     struct buf agents CLEANUP(buf_done) = {0}, allocations CLEANUP(buf_done) = {0};
     const struct registry *registry = core_registry(daemon->core);
     const struct agent *agent;
-    const struct ac_alert *alert;
     const struct ac_allocation *allocation;
     agent_slot slot = 0;
     size_t cursor = 0;
@@ -162,50 +222,71 @@ static int write_everything(struct daemon *daemon, struct ac_error *error)
         r = sync_allocation(daemon, allocations.data + i, error);
     while (r == 0 && (agent = registry_next(registry, &slot)))
         r = sync_agent(daemon, agent->spec.id, error);
-    while (r == 0 && (alert = rules_next(core_rules(daemon->core), &cursor)))
-        r = store_put_alert(daemon->store, alert, error);
-    cursor = 0;
+    if (r == 0)
+        r = write_alerts(daemon, error);
+    if (r == 0)
+        r = put_scale(daemon, error);
     while (r == 0 && (allocation = ledger_next(core_ledger(daemon->core), &cursor)))
         r = store_put_allocation(daemon->store, allocation, error);
     return r;
 }
 
-static void state_try_again(struct daemon *daemon)
+static int commit_everything(struct daemon *daemon, struct ac_error *error)
 {
-    struct ac_error error;
-    if (store_begin(daemon->store, &error) < 0)
-        return;
-    int r = write_everything(daemon, &error);
+    uint64_t lost = core_events_lost(daemon->core);
+    int r = store_begin(daemon->store, error);
+    if (r < 0)
+        return r;
+    r = write_everything(daemon, error);
     if (r < 0)
         store_rollback(daemon->store);
     else
-        r = store_commit(daemon->store, &error);
-    if (r < 0)
-        return;
+        r = store_commit(daemon->store, error);
+    if (r == 0)
+        daemon->events_lost = lost;
+    return r;
+}
+
+/* Whether the store took everything. A disk that is full is not asked at every tick. */
+static bool state_try_again(struct daemon *daemon, struct mono now)
+{
+    struct ac_error error;
+    if (mono_since(now, daemon->state_tried) < RETRY_INTERVAL)
+        return false;
+    daemon->state_tried = now;
+    return commit_everything(daemon, &error) == 0;
+}
+
+static void state_recovered(struct daemon *daemon)
+{
     daemon->state_failing = false;
     log_plain(LOG_LEVEL_INFO, "state is written again");
     (void)core_clear(daemon->core, NULL, AC_DISK_IO, STATE_RULE, clock_moment());
 }
 
-/* ---- What was learnt */
+void persist_catch_up(struct daemon *daemon)
+{
+    struct ac_error error;
+    uint64_t lost = core_events_lost(daemon->core);
+    if (lost == daemon->events_lost)
+        return;
+    log_event(LOG_LEVEL_WARNING, "more events at once than the queue holds",
+        log_uint("lost", lost - daemon->events_lost),
+        log_str("consequence", "streams and log lack them; the state does not"));
+    daemon->events_lost = lost;
+    if (daemon->store && !daemon->state_failing && commit_everything(daemon, &error) < 0)
+        state_failed(daemon, &error);
+}
 
-struct scale_blob {
-    uint32_t scale[AC_PHILOSOPHY_COUNT];
-};
+/* ---- What was learnt */
 
 static int save_learnt(struct daemon *daemon, struct ac_error *error)
 {
     struct buf learnt CLEANUP(buf_done) = {0};
-    struct scale_blob scale;
-    for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
-        scale.scale[i] = core_scale(daemon->core)->pools[i].scale;
     int r = predict_save(core_predictor(daemon->core), &learnt);
     if (r < 0)
         return error_errno(error, r, "saving what was learnt");
-    r = store_put_blob(daemon->store, PREDICT_BLOB, learnt.data, learnt.size, error);
-    if (r == 0)
-        r = store_put_blob(daemon->store, SCALE_BLOB, &scale, sizeof(scale), error);
-    return r;
+    return store_put_blob(daemon->store, PREDICT_BLOB, learnt.data, learnt.size, error);
 }
 
 static void load_learnt(struct daemon *daemon)
@@ -255,10 +336,11 @@ void persist_tick(struct daemon *daemon, struct moment now)
     struct ac_error error;
     if (!daemon->store)
         return;
-    if (daemon->state_failing)
-        state_try_again(daemon);
+    bool written = daemon->state_failing && state_try_again(daemon, now.mono);
     size_t n = collect_rows(daemon);
     int r = history_tick(daemon->history, now.wall_ns, daemon->rows, n, &error);
+    if (r == 0 && written)
+        state_recovered(daemon);
     if (r == 0 && !daemon->state_failing && mono_since(now.mono, daemon->saved) >= SAVE_INTERVAL) {
         daemon->saved = now.mono;
         r = save_learnt(daemon, &error);
@@ -290,15 +372,27 @@ struct restore {
     struct buf lost; /* ids of agents that are no more */
 };
 
-/* An agent whose root process still runs is metered on; others are history. */
+/* An agent is metered on whose root process still runs, or whose cgroup still holds processes of
+ * it. One that only reports is as alive as it was, until its machine boots anew. */
+static bool agent_lives(
+    const struct restore *restore, const struct agent_spec *spec, uint64_t boot_id)
+{
+    uint64_t ticks;
+    if (boot_id != restore->boot_id)
+        return false;
+    if (spec->root_pid == 0)
+        return true;
+    if (procfs_start_ticks(restore->daemon->proc_fd, spec->root_pid, &ticks) == 0 &&
+        ticks == spec->root_start_ticks)
+        return true;
+    return groups_populated(restore->daemon, spec->id);
+}
+
 static int restore_agent(
     void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id)
 {
     struct restore *restore = userdata;
-    uint64_t ticks;
-    if (spec->root_pid == 0 || boot_id != restore->boot_id ||
-        procfs_start_ticks(restore->daemon->proc_fd, spec->root_pid, &ticks) < 0 ||
-        ticks != spec->root_start_ticks) {
+    if (!agent_lives(restore, spec, boot_id)) {
         restore->gone++;
         return buf_append(&restore->lost, spec->id, strlen(spec->id) + 1);
     }
@@ -317,18 +411,16 @@ static int restore_agent(
 static int restore_alert(void *userdata, const struct ac_alert *alert)
 {
     struct restore *restore = userdata;
+    struct core *core = restore->daemon->core;
     const struct agent *agent = NULL;
-    if (alert->agent_id[0]) {
-        agent = registry_get(core_registry(restore->daemon->core), alert->agent_id);
-        if (!agent) { /* its subject is gone: it ends here */
-            struct ac_alert ended = *alert;
-            ended.state = AC_ALERT_RESOLVED;
-            ended.updated_ns = ended.ended_ns = restore->now.wall_ns;
-            return store_put_alert(restore->daemon->store, &ended, NULL);
-        }
-    }
-    (void)rules_restore(
-        core_rules(restore->daemon->core), agent ? agent->slot : 0, alert, restore->now);
+    if (alert->agent_id[0])
+        agent = registry_get(core_registry(core), alert->agent_id);
+    /* It ends here where its subject is gone, or where it says that the state cannot be written:
+     * it can. */
+    bool over = (alert->agent_id[0] && !agent) || strcmp(alert->rule, STATE_RULE) == 0;
+    if (over || rules_restore(core_rules(core), agent ? agent->slot : 0, alert, restore->now) < 0)
+        return put_ended(restore->daemon, alert, restore->now.wall_ns, NULL);
+    core_restored_alert(core, alert, restore->now);
     return 0;
 }
 
