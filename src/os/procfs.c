@@ -3,6 +3,9 @@
  * One pass: getdents over /proc, then per process
  *
  *     stat   always: parents are needed to know who belongs to whom
+ *     statm  of wanted processes, on kernels where it is exact: stat adds up counters that each
+ *            CPU keeps apart, and may be off by megabytes on large machines; not again while
+ *            the process takes no page fault
  *     io     only of wanted processes that have user space: storage bytes, reaped children's too
  *     fd     likewise: the count, by the directory's size on kernels from 6.2, else by reading it
  *
@@ -17,6 +20,7 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 
 #include "base/clock.h"
@@ -37,6 +41,7 @@ struct procfs {
     bool processes;
     bool thorough;
     bool size_counts_fds;
+    bool statm_is_exact;
     procfs_wanted wanted;
     void *wanted_userdata;
     struct machine_reader *machine;
@@ -98,6 +103,36 @@ static int cost_of_failure(ssize_t r)
     return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? (int)r : 0;
 }
 
+static bool note_holds(
+    const struct memory_note *note, const struct proc_record *proc, const struct stat_extra *extra)
+{
+    return note && note->valid && note->faults == extra->faults &&
+           note->rough_bytes == proc->rss_anon_bytes;
+}
+
+static int read_statm(
+    struct procfs *procfs, struct proc_record *proc, const struct stat_extra *extra)
+{
+    char text[128];
+    uint64_t rough = proc->rss_anon_bytes;
+    if (!procfs->statm_is_exact || !(proc->known & PROC_KNOWN_RSS) || rough == 0)
+        return 0;
+    struct memory_note *note = proc_files_memory(procfs->files, proc->pid);
+    if (note_holds(note, proc, extra)) {
+        proc->rss_anon_bytes = note->exact_bytes;
+        return 0;
+    }
+    ssize_t n = proc_files_read(procfs->files, proc->pid, PROC_FILE_STATM, text, sizeof(text));
+    if (n < 0)
+        return cost_of_failure(n);
+    if (procfs_parse_statm(text, (size_t)n, &proc->rss_anon_bytes) < 0)
+        return 0;
+    note = proc_files_memory(procfs->files, proc->pid);
+    if (note)
+        *note = (struct memory_note){true, extra->faults, rough, proc->rss_anon_bytes};
+    return 0;
+}
+
 static int read_io(struct procfs *procfs, struct proc_record *proc)
 {
     char text[512];
@@ -146,7 +181,7 @@ static int reserve_record(struct procfs *procfs)
 static int read_process(struct procfs *procfs, int32_t pid)
 {
     char text[STAT_TEXT_SIZE];
-    uint64_t flags;
+    struct stat_extra extra;
     int r = reserve_record(procfs);
     if (r < 0)
         return r;
@@ -156,10 +191,12 @@ static int read_process(struct procfs *procfs, int32_t pid)
     if (n < 0)
         return (int)n;
     struct proc_record *proc = &procfs->records[procfs->count];
-    if (procfs_parse_stat_flags(text, (size_t)n, proc, &flags) < 0 || proc->pid != pid)
+    if (procfs_parse_stat_extra(text, (size_t)n, proc, &extra) < 0 || proc->pid != pid)
         return 0;
-    if (!(flags & PROC_FLAG_KTHREAD) && is_wanted(procfs, proc)) {
-        r = read_io(procfs, proc);
+    if (!(extra.flags & PROC_FLAG_KTHREAD) && is_wanted(procfs, proc)) {
+        r = read_statm(procfs, proc, &extra);
+        if (r == 0)
+            r = read_io(procfs, proc);
         if (r == 0)
             r = read_fds(procfs, proc);
         if (r < 0)
@@ -249,6 +286,20 @@ static bool probe_fd_size(int proc_fd)
            status.st_size > 0;
 }
 
+/* Since 6.16 statm adds up what each CPU holds back; before it told the same as stat. */
+static bool probe_statm(int proc_fd)
+{
+    struct utsname name;
+    uint64_t major, minor;
+    if (!procfs_is_real(proc_fd) || uname(&name) < 0)
+        return false;
+    const char *c = name.release, *end = c + strlen(c);
+    if (parse_digits(&c, end, &major) < 0 || c >= end || *c++ != '.' ||
+        parse_digits(&c, end, &minor) < 0)
+        return false;
+    return major > 6 || (major == 6 && minor >= 16);
+}
+
 static void procfs_freep(struct procfs **procfs)
 {
     if (*procfs)
@@ -268,6 +319,7 @@ int procfs_new(const struct procfs_options *options, struct collector_source **r
     procfs->proc_fd = io_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     if (procfs->proc_fd < 0)
         return error_errno(error, procfs->proc_fd, "cannot open %s", path);
+    procfs->statm_is_exact = probe_statm(procfs->proc_fd);
     procfs->size_counts_fds = probe_fd_size(procfs->proc_fd);
     int r = machine_reader_new(options, &procfs->machine, error);
     if (r < 0)

@@ -11,12 +11,13 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-#define FILES_CAP_MAX 8192 /* kept stat and io files: up to about 32 MiB of kernel memory */
+#define FILES_CAP_MAX 8192 /* three of four with a page: up to 24 MiB of kernel memory */
 
 struct kept {
     int32_t pid;
     int fds[PROC_FILE_COUNT]; /* -1 = not kept */
     uint32_t pass;            /* the pass that read it last */
+    struct memory_note memory;
 };
 
 struct proc_files {
@@ -30,8 +31,8 @@ struct proc_files {
     uint32_t pass;
 };
 
-static const char *const file_names[PROC_FILE_COUNT] = {"stat", "io", "fd"};
-static const int file_flags[PROC_FILE_COUNT] = {O_RDONLY, O_RDONLY, O_PATH | O_DIRECTORY};
+static const char *const file_names[PROC_FILE_COUNT] = {"stat", "statm", "io", "fd"};
+static const int file_flags[PROC_FILE_COUNT] = {O_RDONLY, O_RDONLY, O_RDONLY, O_PATH | O_DIRECTORY};
 
 ssize_t procfs_read_once(int fd, char *buffer, size_t capacity)
 {
@@ -137,7 +138,7 @@ static struct kept *kept_add(struct proc_files *files, int32_t pid)
     if (u64map_put(files->pids, (uint64_t)pid, (void *)(uintptr_t)(files->count + 1)) < 0)
         return NULL;
     struct kept *kept = &files->array[files->count++];
-    *kept = (struct kept){.pid = pid, .fds = {-1, -1, -1}, .pass = files->pass};
+    *kept = (struct kept){.pid = pid, .fds = {-1, -1, -1, -1}, .pass = files->pass};
     return kept;
 }
 
@@ -243,6 +244,12 @@ ssize_t proc_files_read(
     else
         close(fd);
     return n;
+}
+
+struct memory_note *proc_files_memory(struct proc_files *files, int32_t pid)
+{
+    struct kept *kept = kept_find(files, pid);
+    return kept ? &kept->memory : NULL;
 }
 
 static int fd_count(int fd, uint32_t *ret_count)

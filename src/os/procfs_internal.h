@@ -16,12 +16,20 @@
 /* The flag of kernel threads in the ninth field of /proc/PID/stat. */
 #define PROC_FLAG_KTHREAD 0x00200000u
 
-/* procfs_parse_stat that also tells the task's flags. */
-int procfs_parse_stat_flags(
-    const char *text, size_t length, struct proc_record *ret_proc, uint64_t *ret_flags);
+/* What /proc/PID/stat tells beside the record. */
+struct stat_extra {
+    uint64_t flags;
+    uint64_t faults; /* minor and major, of the process itself: memory that came */
+};
+
+int procfs_parse_stat_extra(
+    const char *text, size_t length, struct proc_record *ret_proc, struct stat_extra *ret_extra);
 
 /* "read_bytes" and "write_bytes" of /proc/PID/io. Returns 0 or -EINVAL. */
 int procfs_parse_io(const char *text, size_t length, uint64_t *ret_read, uint64_t *ret_written);
+
+/* The resident pages of /proc/PID/statm, in bytes. Returns 0 or -EINVAL. */
+int procfs_parse_statm(const char *text, size_t length, uint64_t *ret_bytes);
 
 /* The first (real) uid of /proc/PID/status. Returns 0 or -EINVAL. */
 int procfs_parse_uid(const char *text, size_t length, uint32_t *ret_uid);
@@ -43,12 +51,12 @@ bool procfs_is_real(int fd);
 /* ---- Kept-open files of processes (procfs_files.c) */
 
 /*
- * Descriptors of known processes' stat, io and fd directory, so that a pass costs one pread per
- * file instead of open, read and close. Each kept stat and io file pins a page of kernel memory;
- * that and RLIMIT_NOFILE set the cap. Above it files are opened for each pass. Not safe for
+ * Descriptors of known processes' stat, statm, io and fd directory, so that a pass costs one pread
+ * per file instead of open, read and close. Each kept file but the directory pins a page of kernel
+ * memory; that and RLIMIT_NOFILE set the cap. Above it files are opened for each pass. Not safe for
  * concurrent use.
  */
-enum proc_file { PROC_FILE_STAT, PROC_FILE_IO, PROC_FILE_FDS, PROC_FILE_COUNT };
+enum proc_file { PROC_FILE_STAT, PROC_FILE_STATM, PROC_FILE_IO, PROC_FILE_FDS, PROC_FILE_COUNT };
 
 struct proc_files;
 
@@ -60,9 +68,23 @@ void proc_files_free(struct proc_files *files);
 void proc_files_begin(struct proc_files *files);
 void proc_files_end(struct proc_files *files);
 
-/* Reads stat or io of @pid. Returns bytes, or -errno (-ENOENT or -ESRCH: gone; -EACCES; ...). */
+/* Reads stat, statm or io of @pid. Returns bytes, or -errno (-ENOENT or -ESRCH: gone; -EACCES;
+ * ...). */
 ssize_t proc_files_read(
     struct proc_files *files, int32_t pid, enum proc_file which, char *buffer, size_t capacity);
+
+/* What was read of a process's memory, and when to read it anew: a process that took no fault has
+ * no more of it, and has given nothing back but what its rough size does not show. */
+struct memory_note {
+    bool valid;
+    uint64_t faults;
+    uint64_t rough_bytes;
+    uint64_t exact_bytes;
+};
+
+/* The note of a process that has files kept open, for the caller to read and write; NULL where it
+ * has none. Borrowed until the next call. */
+struct memory_note *proc_files_memory(struct proc_files *files, int32_t pid);
 
 /* The number of descriptors by the size of /proc/PID/fd (kernels from 6.2). Returns 0, -errno. */
 int proc_files_count_fds(struct proc_files *files, int32_t pid, uint32_t *ret_count);

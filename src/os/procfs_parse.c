@@ -14,6 +14,8 @@ enum stat_field {
     STAT_PGRP = 1,
     STAT_SESSION = 2,
     STAT_FLAGS = 5,
+    STAT_MINOR_FAULTS = 6,
+    STAT_MAJOR_FAULTS = 8,
     STAT_UTIME = 10,
     STAT_STIME = 11,
     STAT_CUTIME = 12,
@@ -74,8 +76,8 @@ static bool memory_is_told(const struct proc_record *proc)
     return (proc->state != 'Z' && proc->state != 'X') || proc->threads <= 1;
 }
 
-int procfs_parse_stat_flags(
-    const char *text, size_t length, struct proc_record *ret_proc, uint64_t *ret_flags)
+int procfs_parse_stat_extra(
+    const char *text, size_t length, struct proc_record *ret_proc, struct stat_extra *ret_extra)
 {
     struct proc_record proc = {0};
     uint64_t field[STAT_FIELDS];
@@ -105,14 +107,15 @@ int procfs_parse_stat_flags(
         proc.known |= PROC_KNOWN_RSS;
     }
     *ret_proc = proc;
-    *ret_flags = field[STAT_FLAGS];
+    *ret_extra =
+        (struct stat_extra){field[STAT_FLAGS], field[STAT_MINOR_FAULTS] + field[STAT_MAJOR_FAULTS]};
     return 0;
 }
 
 int procfs_parse_stat(const char *text, size_t length, struct proc_record *ret_proc)
 {
-    uint64_t flags;
-    return procfs_parse_stat_flags(text, length, ret_proc, &flags);
+    struct stat_extra extra;
+    return procfs_parse_stat_extra(text, length, ret_proc, &extra);
 }
 
 int procfs_parse_key(const char *text, size_t length, const char *key, uint64_t *ret_value)
@@ -140,6 +143,16 @@ int procfs_parse_io(const char *text, size_t length, uint64_t *ret_read, uint64_
         return -EINVAL;
     *ret_read = bytes_read;
     *ret_written = bytes_written;
+    return 0;
+}
+
+int procfs_parse_statm(const char *text, size_t length, uint64_t *ret_bytes)
+{
+    const char *c = text, *end = text + length;
+    uint64_t size, resident;
+    if (stat_number(&c, end, &size) < 0 || stat_number(&c, end, &resident) < 0)
+        return -EINVAL;
+    *ret_bytes = saturating_mul(resident, (uint64_t)getpagesize());
     return 0;
 }
 
