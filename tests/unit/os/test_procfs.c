@@ -327,10 +327,9 @@ static struct collector_source *open_real(void)
 static void burn(double seconds)
 {
     struct rusage usage;
-    static volatile unsigned sink;
     do {
         for (int i = 0; i < 100000; i++)
-            sink += (unsigned)i;
+            __asm__ volatile("" : : "r"(i));
         getrusage(RUSAGE_SELF, &usage);
     } while ((double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 < seconds);
 }
