@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts individual test cases over all kinds of tests: TAP in meson's log, programs that only
-have an exit status, and JUnit files of pytest."""
+"""Counts individual test cases over all kinds of tests: those that print TAP, and programs that
+only have an exit status, from meson's log."""
 
 import collections
 import json
 import re
 import subprocess
-import xml.etree.ElementTree
 
 PASS, FAIL, SKIP = "passed", "failed", "skipped"
 NO_REASON = "no reason given"
@@ -95,17 +94,6 @@ class Total:
         with open(path, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 self.cases += cases_of_run(json.loads(line), prefix)
-
-    def add_junit(self, path, test):
-        for case in xml.etree.ElementTree.parse(path).iter("testcase"):
-            name = f"{case.get('classname')}.{case.get('name')}"
-            outcome, reason = PASS, ""
-            for child in case:
-                if child.tag in ("failure", "error"):
-                    outcome, reason = FAIL, (child.get("message") or "") + "\n" + (child.text or "")
-                elif child.tag == "skipped":
-                    outcome, reason = SKIP, child.get("message") or NO_REASON
-            self.cases.append(Case(test, name, outcome, reason))
 
     def report(self):
         """Prints what failed and why, what was skipped and why, and the sum. Returns the exit

@@ -27,6 +27,11 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8", errors="replace")
 
 
+def is_generated(name):
+    """Whether a program made this file: it says so at its start ("Made by ...")."""
+    return "vmlinux" in name or "/* Made by " in read(name)[:400]
+
+
 _C_TOKENS = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
 
 

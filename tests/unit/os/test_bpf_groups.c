@@ -43,6 +43,7 @@ static void start_watched(struct worker *worker, void (*work)(void *argument), v
 {
     if (!test_cgroup_make(&cgroup)) {
         cgroup.path[0] = '\0';
+        print_message("# no cgroup v2 directory can be made here\n");
         skip();
     }
     worker_start(worker, work, argument);
@@ -57,7 +58,8 @@ static void require_file(struct worker *worker, const char *name)
         return;
     worker_go(worker);
     worker_end(worker);
-    skip(); /* the memory controller belongs to another hierarchy here */
+    print_message("# the memory controller belongs to another hierarchy here\n");
+    skip();
 }
 
 static const struct group_record *group_of(agent_slot slot)
@@ -150,8 +152,10 @@ static void check_traffic(int family, int type)
     struct worker worker;
     struct traffic traffic = {family, type, 100000};
 
-    if (!have_family(family))
+    if (!have_family(family)) {
+        print_message("# this address family is off here\n");
         skip();
+    }
     start_watched(&worker, work_traffic, &traffic);
     worker_go(&worker);
     worker_wait_done(&worker);
