@@ -60,6 +60,9 @@ int core_agent_add(struct core *core, const struct agent_spec *spec, struct mome
 int core_agent_attach(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error);
 
+/* Makes a process a member of an agent from the next tick on, see registry_join. */
+int core_agent_join(struct core *core, const char *id, int32_t pid, uint64_t start_ticks);
+
 /* Forgets the agent: alerts resolve, reservation and history in memory go, the run is learnt
  * from. Returns 0 or -ENOENT. */
 int core_agent_remove(struct core *core, const char *id, struct moment now);

@@ -140,6 +140,11 @@ int core_agent_attach(struct core *core, const struct agent_spec *spec, struct m
     return 0;
 }
 
+int core_agent_join(struct core *core, const char *id, int32_t pid, uint64_t start_ticks)
+{
+    return registry_join(core->registry, id, pid, start_ticks);
+}
+
 void core_learn(struct core *core, const struct agent *agent, struct moment now)
 {
     struct core_slot *memory = core_slot_at(core, agent->slot);

@@ -56,11 +56,13 @@ void registry_free(struct registry *registry)
     mem_free(registry->flows);
     mem_free(registry->old_flows);
     mem_free(registry->tombs);
+    mem_free(registry->joins);
     mem_free(registry->found);
     mem_free(registry->verdicts);
     mem_free(registry->path);
     itable_done(&registry->by_pid);
     itable_done(&registry->tomb_by_pid);
+    itable_done(&registry->join_by_pid);
     itable_done(&registry->sample_by_pid);
     itable_done(&registry->mms);
     mem_free(registry);
@@ -116,6 +118,10 @@ static void agent_drop(struct registry *registry, struct agent *agent)
     for (uint32_t i = 0; i < registry->n_tombs; i++) {
         if (registry->tombs[i].slot == slot)
             registry->tombs[i].slot = 0;
+    }
+    for (uint32_t i = 0; i < registry->n_joins; i++) {
+        if (registry->joins[i].slot == slot)
+            registry->joins[i].slot = 0;
     }
     mem_free(agent);
     registry->accounts[slot] = (struct account){.next_free = registry->free_slots};
@@ -192,6 +198,33 @@ int registry_set_root(struct registry *registry, const char *id, int32_t pid, ui
     account_claim(registry, account, pid, start_ticks, claimed);
     agent->spec.root_pid = pid;
     agent->spec.root_start_ticks = start_ticks;
+    return 0;
+}
+
+int registry_join(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks)
+{
+    const struct agent *agent = strmap_get(registry->ids, id);
+    if (!agent || pid <= 0)
+        return -ENOENT;
+    const struct account *account = &registry->accounts[agent->slot];
+    if (!account->rooted || account->exited)
+        return -ESRCH;
+    if (registry->n_joins >= JOINS_MAX)
+        return -ENOSPC;
+    if (registry->n_joins >= registry->joins_capacity) {
+        uint32_t capacity = MAX(registry->joins_capacity * 2, 16u);
+        struct join *joins = mem_resize_array(registry->joins, capacity, sizeof(*joins));
+        if (!joins)
+            return -ENOMEM;
+        registry->joins = joins;
+        registry->joins_capacity = capacity;
+    }
+    int r = itable_reserve(&registry->join_by_pid, (size_t)registry->n_joins + 1);
+    if (r < 0)
+        return r;
+    registry->joins[registry->n_joins++] =
+        (struct join){.pid = pid, .start_ticks = start_ticks, .slot = agent->slot};
+    itable_set(&registry->join_by_pid, (uint64_t)pid, registry->n_joins);
     return 0;
 }
 

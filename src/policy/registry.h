@@ -59,6 +59,11 @@ int registry_add(struct registry *registry, const struct agent_spec *spec, struc
  * -ENOENT, -EEXIST (has one). */
 int registry_set_root(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks);
 
+/* From the next sample on the process is a member of an agent that has a process tree, unless it
+ * is another one's by then. Returns 0; -ENOENT; -ESRCH (the agent has no processes, or has had
+ * them); -ENOSPC (too many between two samples: try again after the next); -ENOMEM. */
+int registry_join(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks);
+
 /* Returns 0 or -ENOENT. The slot may be given out again afterwards. */
 int registry_remove(struct registry *registry, const char *id);
 

@@ -139,6 +139,15 @@ struct account {
     uint32_t group_known; /* enum group_known bits of group_seen and net_seen */
 };
 
+/* A process that the next pass takes for a member of an agent without being born into it. */
+struct join {
+    uint64_t start_ticks;
+    int32_t pid;
+    agent_slot slot;
+};
+
+#define JOINS_MAX 4096 /* between two passes */
+
 struct registry {
     uint32_t max_agents;
     uint32_t count;
@@ -171,6 +180,11 @@ struct registry {
     uint32_t n_tombs;
     uint32_t tombs_capacity;
     struct itable tomb_by_pid;
+
+    struct join *joins; /* for the next pass */
+    uint32_t n_joins;
+    uint32_t joins_capacity;
+    struct itable join_by_pid;
 
     /* of this pass */
     uint32_t pass;

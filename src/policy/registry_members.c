@@ -11,6 +11,8 @@
  *      so a process in another session than its parent, and not its leader, was re-parented; and
  *      who is in a session descends from its leader. Processes older than the agent are left out.
  *
+ *   5. because somebody found that it belongs to an agent, and said so (registry_join).
+ *
  * Membership once decided is never overridden, except by 1 and 2: a root named later, say that
  * of an agent which an agent started, moves to its own agent.
  */
@@ -319,6 +321,17 @@ static agent_slot orphan_slot(
     return slot ? slot : slot_for(registry, leader_slot(registry, proc->session), proc);
 }
 
+static agent_slot joined_slot(const struct registry *registry, const struct proc_record *proc)
+{
+    uint32_t i = registry->n_joins > 0 && proc->pid > 0
+                     ? itable_get(&registry->join_by_pid, (uint64_t)proc->pid)
+                     : 0;
+    if (!i || registry->joins[i - 1].start_ticks != proc->start_ticks ||
+        !slot_runs(registry, registry->joins[i - 1].slot))
+        return 0;
+    return registry->joins[i - 1].slot;
+}
+
 /* Decides about record @i and all undecided ones above it, from the top down. */
 static void decide(struct registry *registry, const struct sample *sample, uint32_t i)
 {
@@ -339,6 +352,8 @@ static void decide(struct registry *registry, const struct sample *sample, uint3
             slot = known;
         else if (!slot_runs(registry, slot))
             slot = orphan_slot(registry, sample, proc);
+        if (!slot)
+            slot = joined_slot(registry, proc);
         registry->verdicts[at] = slot;
         if (slot)
             member_add(registry, sample, at, slot);
@@ -427,4 +442,6 @@ void members_sweep(struct registry *registry, const struct sample *sample)
         members_free(registry, m);
     }
     sweep_tombs(registry, sample);
+    registry->n_joins = 0;
+    itable_clear(&registry->join_by_pid);
 }
