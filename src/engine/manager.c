@@ -79,9 +79,9 @@ static int manager_check_options(const struct ac_manager_options *options, struc
 static bool manager_wants(void *userdata, int32_t pid, uint64_t start_ticks, int32_t ppid)
 {
     struct ac_manager *manager = userdata;
-    (void)ppid;
     const struct registry *registry = core_registry(host_lock(manager->host));
-    bool wanted = registry_slot_of(registry, pid, start_ticks) != 0;
+    bool wanted = registry_slot_of(registry, pid, start_ticks) != 0 ||
+                  registry_slot_of(registry, ppid, 0) != 0;
     host_unlock(manager->host);
     return wanted;
 }

@@ -218,8 +218,9 @@ static int record_loop(struct recording *recording)
 
 static bool record_wants(void *userdata, int32_t pid, uint64_t start_ticks, int32_t ppid)
 {
-    (void)ppid;
-    return registry_slot_of(core_registry(userdata), pid, start_ticks) != 0;
+    const struct registry *registry = core_registry(userdata);
+    return registry_slot_of(registry, pid, start_ticks) != 0 ||
+           registry_slot_of(registry, ppid, 0) != 0;
 }
 
 static int record_open(struct recording *recording, int fd, struct ac_error *error)

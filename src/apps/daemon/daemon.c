@@ -302,8 +302,9 @@ static void hook_stats(void *userdata, struct net_daemon_stats *ret_stats)
 static bool daemon_wants(void *userdata, int32_t pid, uint64_t start_ticks, int32_t ppid)
 {
     const struct daemon *daemon = userdata;
-    (void)ppid;
-    return registry_slot_of(core_registry(daemon->core), pid, start_ticks) != 0;
+    const struct registry *registry = core_registry(daemon->core);
+    return registry_slot_of(registry, pid, start_ticks) != 0 ||
+           registry_slot_of(registry, ppid, 0) != 0;
 }
 
 static int open_collector(struct daemon *daemon, struct ac_error *error)
