@@ -178,6 +178,7 @@ class ResourceMonitor(_core.Monitor):
     def _judge(self, usage: Any) -> None:
         if not isinstance(usage, ResourceUsage):
             raise _ProviderError(f"it answered with {type(usage).__name__} instead of ResourceUsage")
+        _core._check_usage(usage)
         self._provider_result(None)
         self._record_usage("system", usage)
         self._check_thresholds(usage)

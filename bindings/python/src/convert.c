@@ -24,6 +24,17 @@ PyObject *raise_error(int r, const struct ac_error *error, const char *what)
     return NULL;
 }
 
+const char *utf8_of(PyObject *value)
+{
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(value, &size);
+    if (text && strlen(text) != (size_t)size) {
+        PyErr_Format(PyExc_ValueError, "%R: holds a null character", value);
+        return NULL;
+    }
+    return text;
+}
+
 PyObject *number_or_none(double value)
 {
     if (isnan(value))
@@ -38,11 +49,15 @@ PyObject *text_or_none(const char *text)
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
 }
 
-int dict_put(PyObject *dict, const char *key, PyObject *value)
+int dict_put_at(PyObject *dict, PyObject **slot, const char *name, PyObject *value)
 {
-    if (!value)
+    if (!*slot)
+        *slot = PyUnicode_InternFromString(name);
+    if (!value || !*slot) {
+        Py_XDECREF(value);
         return -1;
-    int r = PyDict_SetItemString(dict, key, value);
+    }
+    int r = PyDict_SetItem(dict, *slot, value);
     Py_DECREF(value);
     return r;
 }
@@ -59,7 +74,7 @@ static PyObject *word_of(PyObject *const *members, unsigned n, unsigned value)
 static const char *text_of(PyObject *value, const char *what)
 {
     if (PyUnicode_Check(value))
-        return PyUnicode_AsUTF8AndSize(value, NULL);
+        return utf8_of(value);
     PyErr_Format(PyExc_TypeError, "%s: a str is needed, not %R", what, value);
     return NULL;
 }
@@ -309,13 +324,14 @@ int limits_from_python(PyObject *value, struct ac_limits *ret_limits)
 
 PyObject *limits_to_dict(const struct ac_limits *limits)
 {
+    static PyObject *slots[LIMIT_NUMBERS];
     PyObject *dict = PyDict_New();
     int r = 0;
     if (!dict)
         return NULL;
     for (size_t i = 0; i < LIMIT_NUMBERS; i++) {
         const double *field = (const double *)((const char *)limits + limit_numbers[i].offset);
-        r |= dict_put(dict, limit_numbers[i].name, PyFloat_FromDouble(*field));
+        r |= dict_put_at(dict, &slots[i], limit_numbers[i].name, PyFloat_FromDouble(*field));
     }
     r |= dict_put(
         dict, "max_file_descriptors", PyLong_FromUnsignedLongLong(limits->max_file_descriptors));

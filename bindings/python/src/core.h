@@ -53,6 +53,9 @@ typedef void (*object_stop_fn)(PyObject *self);
 uint64_t object_register(PyObject *self, object_stop_fn stop);
 void object_forget(uint64_t id);
 
+/* The object, borrowed; NULL where it is gone. */
+PyObject *object_find(uint64_t id);
+
 /* Stops everything that still runs. Releases the GIL meanwhile. */
 void objects_stop_all(void);
 
@@ -90,6 +93,9 @@ PyObject *raise_error(int r, const struct ac_error *error, const char *what);
         .code = 0                                                                                  \
     }
 
+/* A str in UTF-8, borrowed from it. NULL with an exception, also for a null character inside. */
+const char *utf8_of(PyObject *value);
+
 PyObject *number_or_none(double value);
 PyObject *text_or_none(const char *text);
 PyObject *alert_to_python(const struct ac_alert *alert);
@@ -113,8 +119,14 @@ int philosophy_from_python(PyObject *value, enum ac_philosophy *ret_philosophy);
 /* None: -1 (all). Otherwise as severity_from_python. */
 int severity_filter(PyObject *value, int *ret_severity);
 
-/* Steals @value; 0, or -1 with an exception (also where @value is NULL). */
-int dict_put(PyObject *dict, const char *key, PyObject *value);
+/* Steals @value; 0, or -1 with an exception (also where @value is NULL). The key is made once, in
+ * @slot. dict_put does that for a name that is written down at the call. */
+int dict_put_at(PyObject *dict, PyObject **slot, const char *name, PyObject *value);
+#define dict_put(dict, name, value)                                                                \
+    ({                                                                                             \
+        static PyObject *slot_;                                                                    \
+        dict_put_at(dict, &slot_, name, value);                                                    \
+    })
 
 /* The arguments of a call without var-args: positional ones, then keywords by @names, into
  * @ret_values (borrowed, NULL = not given). 0, or -1 with a TypeError. */
@@ -146,12 +158,16 @@ typedef struct {
     struct ac_manager_options options;
     unsigned epoch;
     uint64_t id;
+    uint64_t listener; /* the Monitor object that hears its alerts, 0 = none */
 } ManagerObject;
 
 int manager_type_init(PyObject *module);
 int monitor_type_init(PyObject *module);
 int scaler_type_init(PyObject *module);
 int predictor_type_init(PyObject *module);
+
+/* After a manager was remade: its Monitor object, by number, hears the new one. */
+int monitor_listen_again(uint64_t id);
 
 /* The handle, remade in a forked child. NULL with an exception. */
 struct ac_manager *manager_handle(PyObject *self);

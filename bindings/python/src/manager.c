@@ -36,6 +36,8 @@ struct ac_manager *manager_handle(PyObject *object)
     scaler_carry_over(self->handle, handle);
     self->handle = handle; /* the old one belongs to threads that are gone: left behind */
     self->epoch = fork_epoch;
+    if (monitor_listen_again(self->listener) < 0)
+        return NULL;
     return handle;
 }
 
@@ -183,7 +185,7 @@ static PyObject *manager_set_limits(PyObject *object, PyObject *value)
 static const char *agent_id_of(PyObject *value)
 {
     if (PyUnicode_Check(value))
-        return PyUnicode_AsUTF8AndSize(value, NULL);
+        return utf8_of(value);
     PyErr_Format(PyExc_TypeError, "agent_id: a str is needed, not %R", value);
     return NULL;
 }
@@ -191,7 +193,7 @@ static const char *agent_id_of(PyObject *value)
 static PyObject *track_failed(int r, PyObject *id, const struct ac_usage *usage)
 {
     struct ac_error error = AC_ERROR_INIT;
-    const char *text = PyUnicode_AsUTF8AndSize(id, NULL);
+    const char *text = utf8_of(id);
     if (r == -ENOSPC)
         return raise_error(r, NULL, "track_agent_usage: max_agents is reached");
     if (r == -EINVAL && text && !ac_agent_id_valid(text))
@@ -319,8 +321,7 @@ static PyObject *allocation_to_python(const struct ac_allocation *allocation)
 
 static int policy_from_python(PyObject *value, enum ac_allocation_policy *ret_policy)
 {
-    const char *text =
-        value && PyUnicode_Check(value) ? PyUnicode_AsUTF8AndSize(value, NULL) : NULL;
+    const char *text = value && PyUnicode_Check(value) ? utf8_of(value) : NULL;
     *ret_policy = AC_POLICY_RECOMMEND;
     if (!value || (text && ac_allocation_policy_from_name(text, ret_policy) == 0))
         return 0;

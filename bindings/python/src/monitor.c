@@ -86,6 +86,12 @@ static struct ac_monitor *monitor_handle(PyObject *object)
     return handle;
 }
 
+int monitor_listen_again(uint64_t id)
+{
+    PyObject *self = object_find(id);
+    return !self || monitor_handle(self) ? 0 : -1;
+}
+
 static int monitor_options(
     PyObject *args, PyObject *kwargs, struct ac_monitor_options *options, PyObject **ret_owner)
 {
@@ -195,7 +201,7 @@ static int subject_of(PyObject *value, const char **ret_subject)
         PyErr_Format(PyExc_TypeError, "an agent id or 'system' is needed, not %R", value);
         return -1;
     }
-    *ret_subject = PyUnicode_AsUTF8AndSize(value, NULL);
+    *ret_subject = utf8_of(value);
     return *ret_subject ? 0 : -1;
 }
 
@@ -280,7 +286,7 @@ static PyObject *monitor_trigger(
         severity_from_python(values[1], &severity) < 0 || subject_of(values[3], &subject) < 0 ||
         number_of(values[4], &threshold) < 0 || number_of(values[5], &current) < 0)
         return NULL;
-    message = PyUnicode_AsUTF8AndSize(values[2], NULL);
+    message = utf8_of(values[2]);
     struct ac_monitor *handle = message ? monitor_handle(object) : NULL;
     if (!handle)
         return NULL;
@@ -328,6 +334,8 @@ static PyObject *monitor_set_on_alert(PyObject *object, PyObject *value)
     MonitorObject *self = (MonitorObject *)object;
     Py_INCREF(value);
     take_ref(&self->on_alert, value);
+    if (self->owner)
+        ((ManagerObject *)self->owner)->listener = self->id;
     if (!monitor_handle(object))
         return NULL;
     Py_RETURN_NONE;
@@ -337,7 +345,7 @@ static PyObject *monitor_provider_result(PyObject *object, PyObject *value)
 {
     const char *reason = NULL;
     if (value != Py_None) {
-        reason = PyUnicode_AsUTF8AndSize(value, NULL);
+        reason = utf8_of(value);
         if (!reason)
             return NULL;
     }

@@ -57,6 +57,12 @@ static struct slot *slot_of(uint64_t id)
     return &slots[at];
 }
 
+PyObject *object_find(uint64_t id)
+{
+    struct slot *slot = slot_of(id);
+    return slot ? slot->self : NULL;
+}
+
 void object_forget(uint64_t id)
 {
     struct slot *slot = slot_of(id);
