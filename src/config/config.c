@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "config/config_rules.h"
 #include "config/config_scan.h"
 #include "config/config_schema.h"
 #include "config/config_table.h"
@@ -64,6 +65,7 @@ void config_done(struct config *config)
         if (config_settings[i].kind == SETTING_TEXT)
             mem_free(*(char **)((char *)config + config_settings[i].offset));
     }
+    mem_free(config->discovery.rules);
     *config = (struct config){0};
 }
 
@@ -186,6 +188,8 @@ static int explain(const struct load *load, const char *problem)
         const struct mark *mark = &load->marks->items[i];
         bool section = !*mark->section && is_section(mark->name);
         const struct setting *setting = setting_find(mark->section, mark->name);
+        if (strcmp(mark->section, "discovery") == 0 && strcmp(mark->name, "rules") == 0)
+            continue;
         if (!section && !setting)
             return fail_unknown(load, mark);
         if (section && mark->shape != MARK_MAPPING && !mark->empty)
@@ -213,6 +217,9 @@ static int load_text(const struct load *load, const char *text, size_t size)
             return explain(load, problem);
         if (r < 0)
             return r; /* on_text has said it */
+        r = rules_load(load->file, text, size, load->config, load->error);
+        if (r < 0)
+            return r;
     }
     r = settings_check_together(load->config, &setting, problem, sizeof(problem));
     if (r < 0)

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "model/discovery.h"
 
 enum config_collector { CONFIG_COLLECTOR_AUTO, CONFIG_COLLECTOR_BPF, CONFIG_COLLECTOR_PROCFS };
 
@@ -69,6 +70,16 @@ struct config {
         char *tls_certificate; /* required beyond loopback: PEM files */
         char *tls_key;
     } http;
+    struct {
+        bool enabled;                 /* discovery.enabled [false] */
+        uint64_t interval_ns;         /* interval [5s] 100ms - 1h */
+        uint32_t max_agents;          /* [1000] found and living at one time */
+        struct discovery_rule *rules; /* rules: up to DISCOVERY_RULES_MAX */
+        size_t n_rules;
+    } discovery;
+    struct {
+        char *library; /* gpu.library: auto, off, or the path of NVML [auto] */
+    } gpu;
     uint64_t exited_retention_ns; /* exited_retention: [10m] how long an exited agent shows */
 };
 

@@ -34,6 +34,13 @@ const char *check_state(const char *text)
     return text[0] == '/' ? check_path(text) : "is neither an absolute path nor none";
 }
 
+const char *check_gpu_library(const char *text)
+{
+    if (strcmp(text, "auto") == 0 || strcmp(text, "off") == 0)
+        return NULL;
+    return text[0] == '/' ? check_path(text) : "is neither auto, off nor an absolute path";
+}
+
 static bool is_letter(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';

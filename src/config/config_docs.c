@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "config/config_rules.h"
 #include "config/config_table.h"
 
 enum { WIDTH = 98 };
@@ -109,6 +110,8 @@ int config_write_example(struct buf *out)
             if (example_setting(out, &config_settings[i], indent) < 0)
                 return -ENOMEM;
         }
+        if (strcmp(section->name, "discovery") == 0)
+            rules_write_example(out);
     }
     return out->failed ? -ENOMEM : 0;
 }
@@ -178,6 +181,8 @@ int config_write_markdown(struct buf *out)
             if (strcmp(config_settings[i].section, section->name) == 0)
                 markdown_row(out, &config_settings[i]);
         }
+        if (strcmp(section->name, "discovery") == 0)
+            rules_write_markdown(out);
     }
     return out->failed ? -ENOMEM : 0;
 }

@@ -66,6 +66,10 @@ static size_t add_settings(struct schema *schema, const char *section)
         field->value = (cyaml_schema_value_t){
             CYAML_VALUE_STRING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char, 0, SCHEMA_TEXT_MAX)};
     }
+    /* The one list is read by config_rules. */
+    if (strcmp(section, "discovery") == 0)
+        add_field(schema, "rules", count++)->value =
+            (cyaml_schema_value_t){.type = CYAML_IGNORE, .flags = CYAML_FLAG_OPTIONAL};
     return count;
 }
 

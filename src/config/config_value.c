@@ -316,5 +316,9 @@ int settings_check_together(const struct config *config, const struct setting **
         *ret_setting = setting_find("history", "recent");
         return complain(problem, -EINVAL, "is shorter than interval");
     }
+    if (config->discovery.enabled && config->discovery.n_rules == 0) {
+        *ret_setting = setting_find("discovery", "enabled");
+        return complain(problem, -EINVAL, "needs discovery.rules");
+    }
     return check_http(config, ret_setting, problem);
 }
