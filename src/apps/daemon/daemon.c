@@ -112,6 +112,8 @@ int daemon_sample(struct daemon *daemon)
     daemon->samples_lost = sample.lost;
     r = core_tick(daemon->core, &sample);
     daemon_drain(daemon);
+    if (r == 0 && daemon->server) /* what is restored comes before what is found */
+        discovery_tick(daemon, &sample);
     return r;
 }
 
@@ -204,6 +206,7 @@ static int reload_apply(struct daemon *daemon, struct config *config, struct ac_
         return r;
     config_done(&daemon->config);
     daemon->config = *config;
+    discovery_reset(daemon);
     log_set_level(daemon->config.log_level);
     /* Never later than it was due: reloads in a row must not put the tick off for ever. */
     daemon->due_ns = MIN(daemon->due_ns, clock_mono().ns + daemon->config.interval_ns);
@@ -457,6 +460,7 @@ void daemon_free(struct daemon *daemon)
         daemon->collector->ops->free(daemon->collector);
     core_free(daemon->core);
     groups_close(daemon);
+    discovery_reset(daemon);
     io_closep(&daemon->proc_fd);
     config_done(&daemon->config);
     mem_free(daemon);

@@ -43,6 +43,7 @@ struct daemon {
         uint32_t left_out;
     } event_quota; /* of log lines about events, per second */
     struct stop_request *stops;
+    struct daemon_discovery *discovery; /* NULL = off, or not begun */
     struct history_row *rows; /* of one tick, kept between ticks */
     size_t rows_capacity;
 };
@@ -95,6 +96,14 @@ bool groups_populated(const struct daemon *daemon, const char *id);
 /* The group of an agent whose processes are gone; one that is not empty stays. */
 void groups_remove(struct daemon *daemon, const char *id);
 void groups_close(struct daemon *daemon);
+
+/* ---- discovery.c */
+
+/* After a tick with this sample: adds agents that rules find, where that is on and due. */
+void discovery_tick(struct daemon *daemon, const struct sample *sample);
+
+/* Begins anew with what the configuration says now; frees. */
+void discovery_reset(struct daemon *daemon);
 
 /* ---- daemon.c */
 
