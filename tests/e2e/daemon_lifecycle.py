@@ -135,7 +135,7 @@ def reload_takes_effect():
     event = reload(QUIET + "  max_disk_io_mbps: 7\n  max_file_descriptors: 4\n")
     check("read again" in event["text"], event)
     equal(get(daemon, "/v1/system")["limits"]["max_disk_io_mbps"], 7)
-    attach(daemon, "opens", start("sh", "-c", "exec 5</ 6</ 7</ 8</; sleep 300").pid)
+    attach(daemon, "opens", start("sh", "-c", "exec 5</ 6</ 7</ 8</; exec sleep 300").pid)
     wait_for("an alert by the new limit", lambda: alerts(daemon, agent="opens"))
     before = call(daemon, "POST", "/v1/allocations", {"agent_id": "first", "policy": "recommend"})
     equal(before.status, 201, before.text)
