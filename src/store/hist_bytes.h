@@ -148,8 +148,8 @@ static inline void buf_put_u8(struct buf *buf, uint8_t value)
 
 static inline void buf_put_u32(struct buf *buf, uint32_t value)
 {
-    uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
-        (uint8_t)(value >> 24)};
+    uint8_t bytes[4] = {
+        (uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16), (uint8_t)(value >> 24)};
     buf_append(buf, bytes, sizeof(bytes));
 }
 

@@ -30,21 +30,25 @@ int hist_tail_reserve(struct history *history)
 
 void hist_tail_apply(struct history *history)
 {
+    const uint64_t *present = history->now->values[FRAME_PRESENT];
+    for (uint32_t i = 0; i < history->now->n; i++) {
+        if (present[i] != 0)
+            history->slots[i].seen_ms = history->now->when_ms;
+    }
     for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
         for (uint32_t i = 0; i < history->now->n; i++) {
             if (!changes(history, c, i))
                 continue;
             uint64_t tick = history->sequence - history->groups[group_of(i)].first;
-            tail_change(
-                &history->slots[i].streams[c], (uint32_t)tick, history->now->values[c][i]);
+            tail_change(&history->slots[i].streams[c], (uint32_t)tick, history->now->values[c][i]);
         }
     }
 }
 
 /* ---- Reading the open chunk --------------------------------------------------------------- */
 
-int hist_axis(const struct history *history, uint64_t first, uint64_t end,
-    struct row_axis *ret_axis)
+int hist_axis(
+    const struct history *history, uint64_t first, uint64_t end, struct row_axis *ret_axis)
 {
     int r = row_axis_init(ret_axis, (uint32_t)(end - first));
     if (r < 0)
@@ -112,8 +116,9 @@ uint32_t hist_section_open(const struct history *history, uint32_t slot, uint32_
 
 static int release(struct history *history, uint32_t slot, struct ac_error *error)
 {
-    const int64_t numbers[] = {
-        history->times_ms[(history->sequence - 1) % TICK_RING], history->slots[slot].tenure};
+    const struct hist_slot *s = &history->slots[slot];
+    int64_t seen = s->seen_ms == SEEN_UNKNOWN ? history->now->when_ms : s->seen_ms;
+    const int64_t numbers[] = {seen, s->tenure};
     return hist_run(&history->write, HIST_TENURE_END, numbers, ARRAY_SIZE(numbers), error);
 }
 
@@ -159,8 +164,8 @@ static int write_row(struct history *history, uint32_t group, const struct row_a
     if (row_finish(builder, axis, &history->scratch) < 0)
         return error_set(error, -ENOMEM, "no memory");
     span_of(axis, &start, &end);
-    return hist_series_put(&history->write, SERIES_CHUNK, group, start, end,
-        history->scratch.data, history->scratch.size, error);
+    return hist_series_put(&history->write, SERIES_CHUNK, group, start, end, history->scratch.data,
+        history->scratch.size, error);
 }
 
 static int note_closed(struct history *history, struct hist_closed closed)

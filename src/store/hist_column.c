@@ -119,8 +119,8 @@ static void put_delta(struct range_encoder *e, struct column_models *m, const st
     s->size = size;
 }
 
-static int64_t get_delta(struct range_decoder *d, struct column_models *m,
-    const struct plan *plan, struct delta_state *s)
+static int64_t get_delta(struct range_decoder *d, struct column_models *m, const struct plan *plan,
+    struct delta_state *s)
 {
     bool fell = range_decode(d, &m->sign[s->sign]);
     unsigned size = get_size(d, m->size[size_context(s->size)], plan->depth);
@@ -362,8 +362,8 @@ static size_t gather(const int64_t *values, size_t n, int64_t *known, struct col
     return count;
 }
 
-int column_encode(const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth,
-    struct buf *out)
+int column_encode(
+    const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth, struct buf *out)
 {
     int64_t numbers[HIST_COLUMN_MAX];
     size_t count = gather(values, n, numbers, stats);
@@ -378,9 +378,9 @@ int column_encode(const int64_t *values, size_t n, struct column_stats *stats, u
         normalise(numbers, count, &plan);
         plan.mode = choose_mode(numbers, count);
     }
-    buf_put_u8(out, (uint8_t)(plan.mode | (count < n ? FLAG_RUNS : 0) |
-                              (plan.divisor > 1 ? FLAG_DIVISOR : 0) |
-                              (stats->has_totals ? FLAG_TOTALS : 0)));
+    buf_put_u8(out,
+        (uint8_t)(plan.mode | (count < n ? FLAG_RUNS : 0) | (plan.divisor > 1 ? FLAG_DIVISOR : 0) |
+                  (stats->has_totals ? FLAG_TOTALS : 0)));
     if (count < n)
         encode_gaps(values, n, out);
     buf_put_varint(out, (uint64_t)stats->first);
@@ -456,8 +456,8 @@ int column_read(struct byte_reader *r, size_t n, uint64_t growth, struct column_
     if (head & FLAG_TOTALS) {
         stats->has_totals = true;
         stats->total_start = get_varint(r);
-        stats->total_end = stats->total_start + (uint64_t)wrap_add(get_signed(r),
-                                                    predicted_growth(stats, growth));
+        stats->total_end =
+            stats->total_start + (uint64_t)wrap_add(get_signed(r), predicted_growth(stats, growth));
     }
     if (view.mode != COLUMN_CONSTANT) {
         view.payload_size = get_capped(r, reader_left(r));
@@ -469,8 +469,8 @@ int column_read(struct byte_reader *r, size_t n, uint64_t growth, struct column_
     return 0;
 }
 
-static void decode_values(struct range_decoder *d, const struct plan *plan,
-    struct column_models *m, int64_t *numbers, size_t n)
+static void decode_values(struct range_decoder *d, const struct plan *plan, struct column_models *m,
+    int64_t *numbers, size_t n)
 {
     unsigned last = bit_length((uint64_t)numbers[0]);
     for (size_t i = 1; i < n; i++) {
@@ -479,20 +479,19 @@ static void decode_values(struct range_decoder *d, const struct plan *plan,
     }
 }
 
-static void decode_deltas(struct range_decoder *d, const struct plan *plan,
-    struct column_models *m, int64_t *numbers, size_t n)
+static void decode_deltas(struct range_decoder *d, const struct plan *plan, struct column_models *m,
+    int64_t *numbers, size_t n)
 {
     struct delta_state s = {0};
     for (size_t i = 1; i < n; i++) {
         bool zero = range_decode(d, &m->zero[s.zeros]);
-        numbers[i] = zero ? numbers[i - 1]
-                          : wrap_add(numbers[i - 1], get_delta(d, m, plan, &s));
+        numbers[i] = zero ? numbers[i - 1] : wrap_add(numbers[i - 1], get_delta(d, m, plan, &s));
         s.zeros = (s.zeros << 1 | zero) & (PRIOR_ZERO_CONTEXTS - 1);
     }
 }
 
-static void decode_runs(struct range_decoder *d, const struct plan *plan,
-    struct column_models *m, int64_t *numbers, size_t n)
+static void decode_runs(struct range_decoder *d, const struct plan *plan, struct column_models *m,
+    int64_t *numbers, size_t n)
 {
     struct delta_state s = {0};
     unsigned context = 0;
@@ -515,8 +514,7 @@ static int denormalise(const struct column_view *view, int64_t *numbers, size_t 
     uint64_t bad = 0;
     for (size_t i = 0; i < n; i++) {
         bad |= (uint64_t)numbers[i] > span;
-        numbers[i] = wrap_add(
-            view->stats.min, (int64_t)((uint64_t)numbers[i] * view->divisor));
+        numbers[i] = wrap_add(view->stats.min, (int64_t)((uint64_t)numbers[i] * view->divisor));
     }
     return bad ? -EBADMSG : 0;
 }

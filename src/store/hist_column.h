@@ -30,9 +30,9 @@
 #include "base/buf.h"
 #include "store/hist_bytes.h"
 
-#define HIST_COLUMN_MAX   4096
-#define HIST_VALUE_MAX    ((int64_t)1 << 56)
-#define HIST_UNKNOWN      INT64_MIN
+#define HIST_COLUMN_MAX 4096
+#define HIST_VALUE_MAX  ((int64_t)1 << 56)
+#define HIST_UNKNOWN    INT64_MIN
 
 enum column_mode {
     COLUMN_UNKNOWN, /* no value is known: nothing follows */
@@ -58,8 +58,8 @@ struct column_stats {
 /* Encodes @n (1-HIST_COLUMN_MAX) values, each HIST_UNKNOWN or 0-HIST_VALUE_MAX, and appends.
  * Of @stats, the totals are read and the rest is filled in. @growth is the predicted growth of
  * the totals per unit of sum, in 1/1024. Returns 0 or -ENOMEM. */
-int column_encode(const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth,
-    struct buf *out);
+int column_encode(
+    const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth, struct buf *out);
 
 /* Reads the header of a column; @reader is then behind the column, whose payload stays where it
  * is. Returns 0 or -EBADMSG. */

@@ -31,24 +31,20 @@ static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_BEGIN_READ] = "BEGIN",
     [HIST_COMMIT] = "COMMIT",
     [HIST_ROLLBACK] = "ROLLBACK",
-    [HIST_SUBJECT_PUT] =
-        "INSERT INTO subject (id, name, philosophy, labels) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET philosophy = excluded.philosophy,"
-        " labels = excluded.labels",
+    [HIST_SUBJECT_PUT] = "INSERT INTO subject (id, name, philosophy, labels) VALUES (?, ?, ?, ?)"
+                         " ON CONFLICT (id) DO UPDATE SET philosophy = excluded.philosophy,"
+                         " labels = excluded.labels",
     [HIST_SUBJECT_EACH] = "SELECT id, name, philosophy, labels FROM subject ORDER BY id",
     [HIST_SUBJECT_FIND] = "SELECT id FROM subject WHERE name = ?",
     [HIST_SUBJECT_NAME] = "SELECT name FROM subject WHERE id = ?",
     [HIST_SUBJECT_SPAN] =
         "SELECT name FROM subject WHERE id IN (SELECT subject FROM tenure WHERE from_ms < ?1 AND"
         " (to_ms IS NULL OR to_ms >= ?2)) ORDER BY name LIMIT ?3",
-    [HIST_SUBJECT_TRIM] =
-        "DELETE FROM subject WHERE id NOT IN (SELECT subject FROM tenure)",
-    [HIST_TENURE_PUT] =
-        "INSERT INTO tenure (id, subject, slot, from_ms) VALUES (?, ?, ?, ?)",
+    [HIST_SUBJECT_TRIM] = "DELETE FROM subject WHERE id NOT IN (SELECT subject FROM tenure)",
+    [HIST_TENURE_PUT] = "INSERT INTO tenure (id, subject, slot, from_ms) VALUES (?, ?, ?, ?)",
     [HIST_TENURE_END] = "UPDATE tenure SET to_ms = ? WHERE id = ?",
-    [HIST_TENURE_OPEN] =
-        "SELECT tenure.id, subject, slot, from_ms, name, philosophy FROM tenure"
-        " JOIN subject ON subject.id = tenure.subject WHERE to_ms IS NULL",
+    [HIST_TENURE_OPEN] = "SELECT tenure.id, subject, slot, from_ms, name, philosophy FROM tenure"
+                         " JOIN subject ON subject.id = tenure.subject WHERE to_ms IS NULL",
     [HIST_TENURE_OF] =
         "SELECT slot, from_ms, to_ms FROM tenure WHERE subject = ? AND from_ms < ? AND"
         " (to_ms IS NULL OR to_ms >= ?) ORDER BY from_ms",
@@ -69,8 +65,7 @@ static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_META_GET] = "SELECT value FROM meta WHERE name = 'number_' || ?",
 };
 
-static const char *const series_names[SERIES_COUNT] = {
-    "chunk", "merged", "minute", "hour", "day"};
+static const char *const series_names[SERIES_COUNT] = {"chunk", "merged", "minute", "hour", "day"};
 
 /* %s is the table. */
 static const char *const series_sql[SERIES_SQL_COUNT] = {
@@ -89,8 +84,8 @@ static const char *const series_sql[SERIES_SQL_COUNT] = {
 
 /* ---- Opening ------------------------------------------------------------------------------ */
 
-static int get_pragma(struct hist_db *db, const char *pragma, int64_t *ret_value,
-    struct ac_error *error)
+static int get_pragma(
+    struct hist_db *db, const char *pragma, int64_t *ret_value, struct ac_error *error)
 {
     sqlite3_stmt *statement = NULL;
     int r = sql_prepare(&db->connection, pragma, &statement, error);
@@ -109,7 +104,8 @@ static int migrate(struct hist_db *db, struct ac_error *error)
     if (version > SCHEMA_VERSION)
         return error_set(error, -EPROTONOSUPPORT,
             "%s: made by a newer version (schema %" PRId64 ", this one knows up to %d); "
-            "update, or move it aside", db->connection.path, version, SCHEMA_VERSION);
+            "update, or move it aside",
+            db->connection.path, version, SCHEMA_VERSION);
     r = sql_exec(&db->connection, "BEGIN IMMEDIATE", error);
     for (int64_t v = MAX(version, (int64_t)0); r == 0 && v < SCHEMA_VERSION; v++)
         r = sql_exec(&db->connection, migrations[v], error);
@@ -131,8 +127,10 @@ static int set_up(struct hist_db *db, bool read_only, bool full_sync, struct ac_
     int r = sql_exec(&db->connection, common, error);
     if (r < 0 || read_only)
         return r;
-    r = sql_exec(&db->connection, "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;"
-                                  "PRAGMA journal_size_limit = 16777216;", error);
+    r = sql_exec(&db->connection,
+        "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;"
+        "PRAGMA journal_size_limit = 16777216;",
+        error);
     if (r == 0)
         r = sql_exec(&db->connection,
             full_sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", error);
@@ -176,8 +174,8 @@ void hist_db_close(struct hist_db *db)
 
 /* ---- Statements --------------------------------------------------------------------------- */
 
-int hist_sql(struct hist_db *db, enum hist_sql which, sqlite3_stmt **ret_statement,
-    struct ac_error *error)
+int hist_sql(
+    struct hist_db *db, enum hist_sql which, sqlite3_stmt **ret_statement, struct ac_error *error)
 {
     int r = sql_prepare(&db->connection, sql[which], &db->statements[which], error);
     if (r == 0)
@@ -228,8 +226,8 @@ int hist_run(struct hist_db *db, enum hist_sql which, const int64_t *numbers, si
     return r < 0 ? r : sql_run(&db->connection, statement, "writing history", error);
 }
 
-int hist_get_int(struct hist_db *db, sqlite3_stmt *statement, int64_t *ret_value,
-    struct ac_error *error)
+int hist_get_int(
+    struct hist_db *db, sqlite3_stmt *statement, int64_t *ret_value, struct ac_error *error)
 {
     int r = sql_step(&db->connection, statement, "reading history", error);
     if (r == 1 && sqlite3_column_type(statement, 0) != SQLITE_NULL)
@@ -350,8 +348,7 @@ int hist_series_expire(struct hist_db *db, enum hist_series series, uint32_t gro
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
     int r = hist_series_sql(db, series, SERIES_EXPIRE, &statement, error);
-    const int64_t numbers[] = {
-        hist_row_id(group, 0), hist_row_id(group, before_ms), before_ms};
+    const int64_t numbers[] = {hist_row_id(group, 0), hist_row_id(group, before_ms), before_ms};
     if (r == 0)
         r = bind_numbers(db, statement, numbers, ARRAY_SIZE(numbers), error);
     return r < 0 ? r : sql_run(&db->connection, statement, "trimming history", error);
@@ -370,9 +367,8 @@ int hist_series_each(struct hist_db *db, enum hist_series series, uint32_t group
         r = sql_step(&db->connection, statement, "reading history", error);
         if (r != 1)
             return r;
-        r = each(userdata, sqlite3_column_int64(statement, 0),
-            sqlite3_column_int64(statement, 1), sqlite3_column_blob(statement, 2),
-            (size_t)sqlite3_column_bytes(statement, 2));
+        r = each(userdata, sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1),
+            sqlite3_column_blob(statement, 2), (size_t)sqlite3_column_bytes(statement, 2));
     }
     return r;
 }

@@ -72,12 +72,12 @@ enum hist_sql {
 
 enum hist_series_sql {
     SERIES_PUT,
-    SERIES_GET,      /* rows of a span that may overlap */
-    SERIES_AFTER,    /* rows from an id on */
-    SERIES_DROP,     /* by id */
-    SERIES_EXPIRE,   /* of a group, ended before */
-    SERIES_COUNTS,   /* rows per group */
-    SERIES_OLDEST,   /* start of the oldest row */
+    SERIES_GET,    /* rows of a span that may overlap */
+    SERIES_AFTER,  /* rows from an id on */
+    SERIES_DROP,   /* by id */
+    SERIES_EXPIRE, /* of a group, ended before */
+    SERIES_COUNTS, /* rows per group */
+    SERIES_OLDEST, /* start of the oldest row */
     SERIES_EACH,
     SERIES_SQL_COUNT
 };
@@ -87,7 +87,7 @@ struct hist_db {
     sqlite3_stmt *statements[HIST_SQL_COUNT];
     sqlite3_stmt *series[SERIES_COUNT][SERIES_SQL_COUNT];
     int64_t span_ms[SERIES_COUNT]; /* no row is longer; kept in meta */
-    int64_t went_back_ms; /* when the clock last did, 0 = never; kept in meta too */
+    int64_t went_back_ms;          /* when the clock last did, 0 = never; kept in meta too */
 };
 
 #define HIST_META_WENT_BACK SERIES_COUNT /* behind the spans */
@@ -98,8 +98,8 @@ int hist_db_open(const char *path, const char *vfs, bool read_only, bool full_sy
     struct hist_db *ret_db, struct ac_error *error);
 void hist_db_close(struct hist_db *db);
 
-int hist_sql(struct hist_db *db, enum hist_sql which, sqlite3_stmt **ret_statement,
-    struct ac_error *error);
+int hist_sql(
+    struct hist_db *db, enum hist_sql which, sqlite3_stmt **ret_statement, struct ac_error *error);
 int hist_series_sql(struct hist_db *db, enum hist_series series, enum hist_series_sql which,
     sqlite3_stmt **ret_statement, struct ac_error *error);
 
@@ -120,8 +120,8 @@ int hist_series_expire(struct hist_db *db, enum hist_series series, uint32_t gro
 
 /* Rows of a group that may hold something of [from, to), oldest first. Bytes are borrowed during
  * the call. */
-typedef int (*hist_row_fn)(void *userdata, int64_t id, int64_t end_ms, const void *bytes,
-    size_t size);
+typedef int (*hist_row_fn)(
+    void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size);
 int hist_series_each(struct hist_db *db, enum hist_series series, uint32_t group, int64_t from_ms,
     int64_t to_ms, hist_row_fn each, void *userdata, struct ac_error *error);
 
@@ -136,9 +136,10 @@ int hist_query_int(struct hist_db *db, enum hist_sql which, const int64_t *numbe
 /* Reads .span_ms and .went_back_ms. */
 int hist_db_spans(struct hist_db *db, struct ac_error *error);
 
-/* A statement with one integer result; @ret_value is untouched where there is none. 1, 0, -errno. */
-int hist_get_int(struct hist_db *db, sqlite3_stmt *statement, int64_t *ret_value,
-    struct ac_error *error);
+/* A statement with one integer result; @ret_value is untouched where there is none. 1, 0, -errno.
+ */
+int hist_get_int(
+    struct hist_db *db, sqlite3_stmt *statement, int64_t *ret_value, struct ac_error *error);
 
 /* Bytes in use in the database file, without free pages. */
 int hist_db_size(struct hist_db *db, uint64_t *ret_bytes, struct ac_error *error);

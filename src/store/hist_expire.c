@@ -12,6 +12,7 @@
 #define BUDGET_STEPS 48 /* of what is kept */
 #define RAW_LEAST_MS (2 * HOUR_MS)
 #define TENURE_TICKS 3600
+#define CATCH_UP_MS  MINUTE_MS
 
 static int64_t kept_ms(const struct history *history, unsigned which)
 {
@@ -69,9 +70,23 @@ static int expire_tenures(struct history *history, int64_t now_ms, struct ac_err
     return r;
 }
 
-int hist_expire_step(struct history *history, int64_t now_ms, struct ac_error *error)
+/* A clock that jumps ahead for a moment must not cost the history: what is called now moves at
+ * most a minute per tick, and catches up after a sleep. */
+static int64_t careful_now(struct history *history, int64_t now_ms)
+{
+    int64_t last = history->expire_now_ms;
+    if (last == 0)
+        last = history->before->when_ms;
+    if (last == 0 || now_ms < last)
+        last = now_ms;
+    history->expire_now_ms = MIN(now_ms, last + CATCH_UP_MS);
+    return history->expire_now_ms;
+}
+
+int hist_expire_step(struct history *history, int64_t when_ms, struct ac_error *error)
 {
     int r = 0;
+    int64_t now_ms = careful_now(history, when_ms);
     bool budget = history->options.budget_bytes > 0;
     if (budget && history->sequence % BUDGET_TICKS == 0)
         r = check_budget(history, now_ms, error);

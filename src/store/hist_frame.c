@@ -117,8 +117,7 @@ static int encode_block(struct frame_codec *codec, bool key, uint32_t first, uin
 {
     uint8_t *end = codec->raw;
     for (unsigned c = 0; c < FRAME_COLUMNS; c++)
-        end = put_column(
-            end, key ? NULL : before->values[c] + first, now->values[c] + first, n);
+        end = put_column(end, key ? NULL : before->values[c] + first, now->values[c] + first, n);
     for (unsigned c = 0; key && c < HIST_COUNTERS; c++) {
         for (uint32_t i = 0; i < n; i++)
             end = put_varint(end, now->counters[c][first + i]);

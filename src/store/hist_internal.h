@@ -25,6 +25,7 @@
 #define DAY_HOURS        24
 #define TICK_RING        2048 /* ticks in memory; a group is closed long before */
 #define SLOT_NONE        UINT32_MAX
+#define SEEN_UNKNOWN     INT64_MAX /* it was there before the restart */
 #define MS               INT64_C(1000000)
 #define MINUTE_MS        INT64_C(60000)
 #define HOUR_MS          INT64_C(3600000)
@@ -43,6 +44,7 @@ struct hist_slot {
     int64_t tenure;               /* id of its row */
     bool tenure_stored;
     int64_t from_ms;
+    int64_t seen_ms;               /* the last tick at which it was there, or SEEN_UNKNOWN */
     uint64_t given[HIST_COUNTERS]; /* last totals handed in */
     uint32_t given_known;
     uint64_t start[HIST_COUNTERS]; /* counters at the start of the open chunk */
@@ -50,7 +52,7 @@ struct hist_slot {
 };
 
 struct hist_group {
-    uint64_t first; /* sequence of the first tick of the open chunk */
+    uint64_t first;  /* sequence of the first tick of the open chunk */
     uint32_t chunks; /* rows in SERIES_CHUNK */
     bool merge_due;
 };
@@ -66,7 +68,7 @@ struct hist_merge; /* hist_merge.c */
 struct hist_top;   /* hist_top.c */
 
 struct history {
-    bool none; /* no database: accept and drop */
+    bool none;                  /* no database: accept and drop */
     pthread_mutex_t lock;       /* everything but .read */
     pthread_mutex_t query_lock; /* .read; taken before .lock */
     struct history_options options;
@@ -93,7 +95,7 @@ struct history {
     struct hist_group *groups;
     uint32_t n_groups;
     uint32_t used_slots;
-    bool force_keys; /* the next frame stands alone */
+    bool force_keys;  /* the next frame stands alone */
     bool slots_dirty; /* somebody has no row yet */
     struct buf scratch;
     struct hist_closed *closed;
@@ -101,12 +103,24 @@ struct history {
     uint32_t closed_room;
     struct hist_merge *merge;
     struct hist_top *top;
-    uint32_t expire_next; /* group whose old rows are looked for next */
+    int64_t expire_now_ms;       /* follows the clock, but not one that jumps ahead; 0 = not set */
+    uint32_t expire_next;        /* group whose old rows are looked for next */
     int64_t budget_cutoff_ms[3]; /* raw, minutes, hours before are dropped; 0 = none */
     struct history_status status;
     atomic_ulong damaged;  /* counted by queries too */
     atomic_bool went_back; /* the clock did, in what is kept: queries check their order */
 };
+
+static inline int64_t hist_ceil_ms(int64_t ns)
+{
+    return ns / MS + (ns % MS > 0);
+}
+
+/* Gives a failure words where nobody has yet. Returns @r. */
+static inline int hist_explain(int r, struct ac_error *error)
+{
+    return r < 0 && error != NULL && error->code != r ? error_errno(error, r, "history") : r;
+}
 
 static inline uint32_t group_of(uint32_t slot)
 {
@@ -144,8 +158,8 @@ int hist_tail_reserve(struct history *history);
 void hist_tail_apply(struct history *history);
 
 /* An axis of the ticks [first, end) of the ring. 0, -ENOMEM. */
-int hist_axis(const struct history *history, uint64_t first, uint64_t end,
-    struct row_axis *ret_axis);
+int hist_axis(
+    const struct history *history, uint64_t first, uint64_t end, struct row_axis *ret_axis);
 
 /* A slot's open chunk as columns: buffers of n * (HIST_METRICS + 1) values. Returns how many
  * ticks the agent was there; the section starts at the first of them. */
@@ -194,7 +208,7 @@ void hist_note_step(struct history *history, int64_t step_ms);
 /* ---- hist_visit.c: all that is stored of a subject in a span, coarsest and oldest first */
 
 struct hist_visitor {
-    uint32_t metrics;  /* bit per metric: decoded */
+    uint32_t metrics;        /* bit per metric: decoded */
     enum hist_series finest; /* SERIES_MERGED (every tick), SERIES_MINUTE, SERIES_HOUR */
     int64_t from_ms;
     int64_t to_ms;

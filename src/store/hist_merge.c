@@ -97,8 +97,7 @@ void hist_merge_free(struct hist_merge *merge)
 
 /* ---- Beginning ---------------------------------------------------------------------------- */
 
-static int take_source(
-    void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
+static int take_source(void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
 {
     (void)end_ms;
     struct hist_merge *merge = userdata;
@@ -217,8 +216,8 @@ static int begin(struct history *history, uint32_t group, struct ac_error *error
     struct hist_merge *merge = history->merge;
     reset(merge);
     merge->group = group;
-    int r = hist_series_each(&history->write, SERIES_CHUNK, group, 0,
-        (int64_t)1 << HIST_TIME_BITS, take_source, merge, error);
+    int r = hist_series_each(&history->write, SERIES_CHUNK, group, 0, (int64_t)1 << HIST_TIME_BITS,
+        take_source, merge, error);
     if (r == -EUCLEAN || (r >= 0 && merge->n_sources == 0)) {
         /* A damaged page must not stop the recording. */
         history->groups[group].chunks = 0;
@@ -243,8 +242,7 @@ static int begin(struct history *history, uint32_t group, struct ac_error *error
 
 /* ---- One agent ---------------------------------------------------------------------------- */
 
-static int decode_unit(struct hist_merge *merge, const struct unit *unit,
-    struct row_totals *totals)
+static int decode_unit(struct hist_merge *merge, const struct unit *unit, struct row_totals *totals)
 {
     const struct source *source = &merge->sources[unit->source];
     struct row_view view;
@@ -263,8 +261,8 @@ static int decode_unit(struct hist_merge *merge, const struct unit *unit,
         if (counter < 0 || !stats->has_totals)
             continue;
         bool first = !(totals->known >> counter & 1);
-        row_join_totals(first, &totals->start[counter], &totals->end[counter],
-            stats->total_start, stats->total_end);
+        row_join_totals(first, &totals->start[counter], &totals->end[counter], stats->total_start,
+            stats->total_end);
         totals->known |= 1u << counter;
     }
     return r;
@@ -330,16 +328,14 @@ static int add_rows(struct hist_merge *merge, const struct row_section *section)
     struct row_section whole = {
         .subject = section->subject, .slot = section->slot, .n = merge->minutes.n};
     if (r == 0)
-        r = body.failed ? -ENOMEM
-                        : row_add_body(&merge->minute_row, &whole, body.data, body.size);
+        r = body.failed ? -ENOMEM : row_add_body(&merge->minute_row, &whole, body.data, body.size);
     buf_clear(&body);
     roll_clear(merge->record);
     roll_add(merge->record, axis, section);
     roll_encode(merge->record, &body);
     whole.n = 2;
     if (r == 0)
-        r = body.failed ? -ENOMEM
-                        : row_add_body(&merge->hour_row, &whole, body.data, body.size);
+        r = body.failed ? -ENOMEM : row_add_body(&merge->hour_row, &whole, body.data, body.size);
     return r;
 }
 
@@ -465,8 +461,8 @@ static int day_subjects(struct history *history, struct day *day, struct row_bui
     return 0;
 }
 
-static int write_day(struct history *history, uint32_t group, struct day *day,
-    struct ac_error *error)
+static int write_day(
+    struct history *history, uint32_t group, struct day *day, struct ac_error *error)
 {
     struct row_builder builder CLEANUP(row_builder_done) = {0};
     int64_t ends[2] = {INT64_MAX, INT64_MIN};
@@ -522,9 +518,8 @@ static int day_step(struct history *history, uint32_t group, struct ac_error *er
         r = sql_step(&history->write.connection, statement, "reading history", error);
         if (r != 1)
             break;
-        r = take_hour(day, sqlite3_column_int64(statement, 0),
-            sqlite3_column_int64(statement, 1), sqlite3_column_blob(statement, 2),
-            (size_t)sqlite3_column_bytes(statement, 2));
+        r = take_hour(day, sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1),
+            sqlite3_column_blob(statement, 2), (size_t)sqlite3_column_bytes(statement, 2));
     }
     return r < 0 ? r : write_day(history, group, day, error);
 }

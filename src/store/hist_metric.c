@@ -38,10 +38,11 @@ int hist_metric_from_name(const char *name, enum hist_metric *ret_metric)
     return -EINVAL;
 }
 
+/* A number that none can be (not finite, below 0) is as unknown as one that is not there. */
 static int64_t whole(double value)
 {
-    if (!(value > 0)) /* also NaN: the caller looked at .known, so this is a wrong number */
-        return 0;
+    if (!isfinite(value) || value < 0)
+        return HIST_UNKNOWN;
     return value >= (double)HIST_VALUE_MAX ? HIST_VALUE_MAX : llround(value);
 }
 
@@ -50,7 +51,8 @@ static uint64_t implied(double absolute, double percent, double units)
     /* Small figures carry too little of the ratio. */
     if (!(absolute > 0) || !(percent > 0.01))
         return 0;
-    return (uint64_t)whole(absolute * 100.0 / percent * units);
+    int64_t capacity = whole(absolute * 100.0 / percent * units);
+    return capacity == HIST_UNKNOWN ? 0 : (uint64_t)capacity;
 }
 
 void hist_capacity_learn(const struct ac_usage *usage, struct hist_capacity *capacity)
@@ -98,7 +100,8 @@ void hist_quantise(const struct ac_usage *usage, const struct hist_capacity *cap
         ret_values[HIST_MEMORY_PERCENT] = whole(usage->memory_percent * 100.0);
 }
 
-static void restore_one(double stored, unsigned metric, double *field, uint32_t bit, uint32_t *known)
+static void restore_one(
+    double stored, unsigned metric, double *field, uint32_t bit, uint32_t *known)
 {
     if (isnan(stored))
         return;
@@ -116,10 +119,10 @@ void hist_restore(const double values[HIST_METRICS], const struct hist_capacity 
     restore_one(values[HIST_CPU], HIST_CPU, &u->cpu_cores, AC_KNOWN_CPU_CORES, &u->known);
     restore_one(values[HIST_MEMORY], HIST_MEMORY, &u->memory_mb, AC_KNOWN_MEMORY_MB, &u->known);
     restore_one(values[HIST_DISK_IO], HIST_DISK_IO, &u->disk_io_mbps, AC_KNOWN_DISK_IO, &u->known);
-    restore_one(values[HIST_NETWORK_IO], HIST_NETWORK_IO, &u->network_io_mbps,
-        AC_KNOWN_NETWORK_IO, &u->known);
-    restore_one(values[HIST_CPU_PERCENT], HIST_CPU_PERCENT, &u->cpu_percent,
-        AC_KNOWN_CPU_PERCENT, &u->known);
+    restore_one(values[HIST_NETWORK_IO], HIST_NETWORK_IO, &u->network_io_mbps, AC_KNOWN_NETWORK_IO,
+        &u->known);
+    restore_one(values[HIST_CPU_PERCENT], HIST_CPU_PERCENT, &u->cpu_percent, AC_KNOWN_CPU_PERCENT,
+        &u->known);
     restore_one(values[HIST_MEMORY_PERCENT], HIST_MEMORY_PERCENT, &u->memory_percent,
         AC_KNOWN_MEMORY_PERCENT, &u->known);
     if (!isnan(values[HIST_FILE_DESCRIPTORS])) {

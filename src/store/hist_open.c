@@ -93,7 +93,7 @@ int history_open(struct store *store, const struct history_options *options,
         history->options.directory = NULL; /* the caller's */
         if (r < 0) {
             history_close(history);
-            return r;
+            return hist_explain(r, error);
         }
     }
     *ret_history = history;

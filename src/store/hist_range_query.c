@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ranges: ticks and minutes fall into steps that begin at the start of the span; a step goes out
- * when the next one begins. Where the clock went back, steps come twice: then all are collected
+ * Ranges: ticks and minutes fall into steps (multiples of their length since 1970); a step goes
+ * out when the next one begins. Where the clock went back, steps come twice: then all are collected
  * and sorted first.
  */
 #include <errno.h>
@@ -58,7 +58,7 @@ static void restore(const struct step *step, unsigned what, struct ac_usage *ret
     double values[HIST_METRICS];
     for (unsigned m = 0; m < HIST_METRICS; m++) {
         const struct cell *c = &step->cells[m];
-        double value = what == 0 ? c->sum / (double)c->known
+        double value = what == 0   ? c->sum / (double)c->known
                        : what == 1 ? (double)c->min
                                    : (double)c->max;
         values[m] = c->known > 0 ? value : NAN;
@@ -68,7 +68,7 @@ static void restore(const struct step *step, unsigned what, struct ac_usage *ret
 
 static int give(struct range *range, const struct step *step)
 {
-    struct history_point point = {.from_ns = (range->from_ms + step->index * range->step_ms) * MS,
+    struct history_point point = {.from_ns = step->index * range->step_ms * MS,
         .step_ns = step->step_ms * (uint64_t)MS,
         .samples = (uint32_t)step->samples};
     restore(step, 0, &point.mean);
@@ -110,6 +110,18 @@ static int flush(struct range *range)
     return range->collect ? collect(range, &range->now) : give(range, &range->now);
 }
 
+static int64_t floor_div(int64_t value, int64_t by)
+{
+    return value / by - (value % by < 0);
+}
+
+/* Steps are multiples of their length since 1970; one that began before the span has no point. */
+static bool outside(const struct range *range, int64_t at_ms)
+{
+    return at_ms >= range->to_ms ||
+           floor_div(at_ms, range->step_ms) * range->step_ms < range->from_ms;
+}
+
 /* ---- In ----------------------------------------------------------------------------------- */
 
 static void note_gap(struct range *range, int64_t at_ms, int64_t span_ms)
@@ -127,10 +139,10 @@ static void note_gap(struct range *range, int64_t at_ms, int64_t span_ms)
 }
 
 /* Makes @now the step of @at_ms. Returns 0, or what ends the query. */
-static int go_to(struct range *range, int64_t at_ms, const struct hist_capacity *capacity,
-    int64_t least_ms)
+static int go_to(
+    struct range *range, int64_t at_ms, const struct hist_capacity *capacity, int64_t least_ms)
 {
-    int64_t index = (at_ms - range->from_ms) / range->step_ms;
+    int64_t index = floor_div(at_ms, range->step_ms);
     if (range->open && index == range->now.index) {
         range->now.capacity = *capacity;
         return 0;
@@ -143,15 +155,14 @@ static int go_to(struct range *range, int64_t at_ms, const struct hist_capacity 
     if (r != 0)
         return r;
     int64_t step = range->step_ms == 1 ? 0 : range->step_ms;
-    range->now = (struct step){.index = index,
-        .step_ms = (uint64_t)MAX(step, least_ms),
-        .capacity = *capacity};
+    range->now = (struct step){
+        .index = index, .step_ms = (uint64_t)MAX(step, least_ms), .capacity = *capacity};
     range->open = true;
     return 0;
 }
 
-static void add(struct step *step, unsigned metric, double sum, int64_t min, int64_t max,
-    uint64_t known)
+static void add(
+    struct step *step, unsigned metric, double sum, int64_t min, int64_t max, uint64_t known)
 {
     struct cell *c = &step->cells[metric];
     c->min = c->known == 0 || min < c->min ? min : c->min;
@@ -160,13 +171,12 @@ static void add(struct step *step, unsigned metric, double sum, int64_t min, int
     c->known += known;
 }
 
-static int on_ticks(
-    void *userdata, const struct row_axis *axis, const struct row_section *section)
+static int on_ticks(void *userdata, const struct row_axis *axis, const struct row_section *section)
 {
     struct range *range = userdata;
     for (uint32_t i = 0; i < section->n; i++) {
         int64_t at = axis->times_ms[section->first + i];
-        if (section->present[i] == HIST_UNKNOWN || at < range->from_ms || at >= range->to_ms)
+        if (section->present[i] == HIST_UNKNOWN || outside(range, at))
             continue;
         struct hist_capacity capacity = row_capacity(axis, section->first + i);
         note_gap(range, at, 0);
@@ -185,8 +195,8 @@ static int on_ticks(
     return 0;
 }
 
-static int on_minutes(void *userdata, const struct row_axis *axis, uint32_t first,
-    const struct roll_minutes *minutes)
+static int on_minutes(
+    void *userdata, const struct row_axis *axis, uint32_t first, const struct roll_minutes *minutes)
 {
     struct range *range = userdata;
     range->info->resolution_ns = MAX(range->info->resolution_ns, (uint64_t)(MINUTE_MS * MS));
@@ -194,7 +204,7 @@ static int on_minutes(void *userdata, const struct row_axis *axis, uint32_t firs
         if (first + i >= axis->n)
             return -EBADMSG;
         int64_t at = axis->times_ms[first + i];
-        if (minutes->samples[i] == 0 || at < range->from_ms || at >= range->to_ms)
+        if (minutes->samples[i] == 0 || outside(range, at))
             continue;
         struct hist_capacity capacity = row_capacity(axis, first + i);
         note_gap(range, at, MINUTE_MS);
@@ -211,12 +221,12 @@ static int on_minutes(void *userdata, const struct row_axis *axis, uint32_t firs
     return 0;
 }
 
-static int on_record(void *userdata, enum hist_series series, const struct row_axis *axis,
-    struct byte_reader *body)
+static int on_record(
+    void *userdata, enum hist_series series, const struct row_axis *axis, struct byte_reader *body)
 {
     struct range *range = userdata;
     int64_t at = axis->times_ms[0];
-    if (at < range->from_ms || at >= range->to_ms)
+    if (outside(range, at))
         return 0;
     cleanup_free struct roll_record *record = mem_alloc(sizeof(*record));
     if (record == NULL)
@@ -303,7 +313,7 @@ static int run(struct history *history, struct range *range, struct ac_error *er
 /* Steps of a second and more are whole milliseconds; between minutes, whole minutes. */
 static int64_t round_step(uint64_t step_ns)
 {
-    int64_t step = (int64_t)(step_ns / (uint64_t)MS);
+    int64_t step = hist_ceil_ms((int64_t)MIN(step_ns, (uint64_t)INT64_MAX));
     if (step >= MINUTE_MS)
         return (step + MINUTE_MS - 1) / MINUTE_MS * MINUTE_MS;
     return MAX(step, (int64_t)1);
@@ -332,8 +342,8 @@ static bool goes_back(struct history *history, const struct range *range)
     return probe.disorder;
 }
 
-int history_range_query(struct history *history, const struct history_query *query,
-    history_fn each, void *userdata, struct history_info *ret_info, struct ac_error *error)
+int history_range_query(struct history *history, const struct history_query *query, history_fn each,
+    void *userdata, struct history_info *ret_info, struct ac_error *error)
 {
     struct history_info info = {0};
     if (history->none || query->from_ns >= query->to_ns) {
@@ -342,11 +352,11 @@ int history_range_query(struct history *history, const struct history_query *que
         return 0;
     }
     struct range range = {.query = query,
-        .from_ms = (query->from_ns + MS - 1) / MS,
-        .to_ms = (query->to_ns + MS - 1) / MS,
+        .from_ms = hist_ceil_ms(query->from_ns),
+        .to_ms = hist_ceil_ms(query->to_ns),
         .step_ms = round_step(query->step_ns),
-        .metrics = query->metrics == 0 ? (1u << HIST_METRICS) - 1
-                                       : hist_metrics_for(query->metrics),
+        .metrics =
+            query->metrics == 0 ? (1u << HIST_METRICS) - 1 : hist_metrics_for(query->metrics),
         .each = each,
         .userdata = userdata,
         .info = &info};
@@ -362,18 +372,26 @@ int history_range_query(struct history *history, const struct history_query *que
         *ret_info = info;
     if (r == -E2BIG && range.each != NULL)
         error_set(error, r, "history: too many steps; ask for a shorter span or longer steps");
-    return r;
+    return range.each == NULL ? r : hist_explain(r, error);
 }
 
 int history_range(struct history *history, const char *subject, int64_t from_ns, int64_t to_ns,
     uint64_t step_ns, uint32_t limit, history_fn each, void *userdata, struct ac_error *error)
 {
-    const struct history_query query = {.subject = subject,
-        .from_ns = from_ns,
-        .to_ns = to_ns,
-        .step_ns = step_ns,
-        .limit = limit};
+    const struct history_query query = {
+        .subject = subject, .from_ns = from_ns, .to_ns = to_ns, .step_ns = step_ns, .limit = limit};
     return limit == 0 ? 0 : history_range_query(history, &query, each, userdata, NULL, error);
+}
+
+/* Whether somebody who still has a slot was last seen before. */
+static bool gone_before(struct history *history, const char *name, int64_t from_ms)
+{
+    pthread_mutex_lock(&history->lock);
+    const struct hist_subject *subject = strmap_get(history->by_name, name);
+    bool gone = subject != NULL && subject->slot != SLOT_NONE &&
+                history->slots[subject->slot].seen_ms < from_ms;
+    pthread_mutex_unlock(&history->lock);
+    return gone;
 }
 
 int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
@@ -387,7 +405,7 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
     int r = hist_sql(db, HIST_SUBJECT_SPAN, &statement, error);
     if (r == 0) {
         struct binder binder = {.statement = statement};
-        bind_int(&binder, (to_ns + MS - 1) / MS);
+        bind_int(&binder, hist_ceil_ms(to_ns));
         bind_int(&binder, from_ns / MS);
         bind_int(&binder, limit);
         r = sql_bound(&db->connection, &binder, error);
@@ -399,7 +417,7 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
         struct reader reader = {.statement = statement};
         char name[AC_AGENT_ID_MAX + 1];
         read_text(&reader, name, sizeof(name));
-        r = each(userdata, name);
+        r = gone_before(history, name, from_ns / MS) ? 0 : each(userdata, name);
     }
     sql_resetp(&statement);
     pthread_mutex_unlock(&history->query_lock);

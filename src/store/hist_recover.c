@@ -34,6 +34,7 @@ static int put_tenure(struct history *history, sqlite3_stmt *statement)
     s->tenure = tenure;
     s->tenure_stored = true;
     s->from_ms = from_ms;
+    s->seen_ms = SEEN_UNKNOWN;
     history->n_slots = MAX(history->n_slots, slot + 1);
     history->used_slots++;
     return 0;
@@ -85,8 +86,8 @@ static int put_count(struct history *history, sqlite3_stmt *statement)
     return 0;
 }
 
-static int read_max(struct history *history, const char *text, int64_t *value,
-    struct ac_error *error)
+static int read_max(
+    struct history *history, const char *text, int64_t *value, struct ac_error *error)
 {
     sqlite3_stmt *statement = NULL;
     int r = sql_prepare(&history->write.connection, text, &statement, error);
@@ -119,23 +120,16 @@ static int copy_state(struct frame_state *to, const struct frame_state *from)
     return 0;
 }
 
-/* A slot whose agent has no tenure (a frame of before it left) counts as empty, and a new
- * agent's counters start at 0. */
+/* The counters of an agent that is new at this tick start at 0. (What a slot's last agent did
+ * lies before the open chunk: it was away for all of the chunk before.) */
 static void settle_tenants(struct history *history)
 {
     for (uint32_t i = 0; i < history->now->n; i++) {
         struct hist_slot *s = &history->slots[i];
-        if (s->subject != NULL && s->from_ms <= history->before->when_ms)
-            continue;
-        bool stranger = s->subject == NULL || history->now->when_ms < s->from_ms;
-        for (unsigned c = 0; stranger && c < FRAME_COLUMNS; c++)
-            history->now->values[c][i] = 0;
-        for (unsigned c = 0; c < HIST_COUNTERS; c++) {
-            history->before->counters[c][i] = 0;
-            s->start[c] = 0;
-            if (stranger)
-                history->now->counters[c][i] = 0;
-        }
+        bool arrives = s->subject != NULL && s->from_ms == history->now->when_ms &&
+                       history->before->values[FRAME_PRESENT][i] == 0;
+        for (unsigned c = 0; arrives && c < HIST_COUNTERS; c++)
+            history->before->counters[c][i] = s->start[c] = 0;
     }
 }
 
@@ -169,6 +163,8 @@ static int replay_tick(struct history *history, uint64_t sequence)
         struct hist_group *group = &history->groups[group_of(i)];
         struct hist_slot *slot = &history->slots[i];
         bool inside = sequence >= group->first;
+        if (history->now->values[FRAME_PRESENT][i] != 0)
+            slot->seen_ms = history->now->when_ms;
         for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
             uint64_t value = history->now->values[c][i];
             if (!inside) {

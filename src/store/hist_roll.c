@@ -200,8 +200,8 @@ static void add_metric(struct roll_stats *s, const struct row_axis *axis,
     }
 }
 
-void roll_add(struct roll_record *record, const struct row_axis *axis,
-    const struct row_section *section)
+void roll_add(
+    struct roll_record *record, const struct row_axis *axis, const struct row_section *section)
 {
     for (uint32_t i = 0; i < section->n; i++)
         record->samples += section->present[i] != HIST_UNKNOWN;

@@ -64,8 +64,8 @@ struct roll_record {
 void roll_clear(struct roll_record *record);
 
 /* Adds a decoded section of a row with this axis. */
-void roll_add(struct roll_record *record, const struct row_axis *axis,
-    const struct row_section *section);
+void roll_add(
+    struct roll_record *record, const struct row_axis *axis, const struct row_section *section);
 
 void roll_encode(const struct roll_record *record, struct buf *out);
 

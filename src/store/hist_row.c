@@ -125,8 +125,8 @@ static int finish_section(
     return builder->directory.failed ? -ENOMEM : 0;
 }
 
-int row_add(struct row_builder *builder, const struct row_axis *axis,
-    const struct row_section *section)
+int row_add(
+    struct row_builder *builder, const struct row_axis *axis, const struct row_section *section)
 {
     size_t start = builder->sections.size;
     buf_put_u32(&builder->sections, 0);
@@ -134,8 +134,8 @@ int row_add(struct row_builder *builder, const struct row_axis *axis,
     return finish_section(builder, section, start);
 }
 
-int row_add_body(struct row_builder *builder, const struct row_section *section,
-    const void *body, size_t size)
+int row_add_body(
+    struct row_builder *builder, const struct row_section *section, const void *body, size_t size)
 {
     size_t start = builder->sections.size;
     buf_put_u32(&builder->sections, 0);
@@ -245,8 +245,8 @@ static void read_entry(struct byte_reader *r, uint32_t n, struct row_entry *ret_
     *ret_entry = entry;
 }
 
-int row_read(const void *bytes, size_t size, struct row_axis *axis, row_entry_fn each,
-    void *userdata)
+int row_read(
+    const void *bytes, size_t size, struct row_axis *axis, row_entry_fn each, void *userdata)
 {
     struct byte_reader r = byte_reader(bytes, size);
     unsigned version = get_u8(&r);

@@ -72,12 +72,12 @@ struct row_builder {
     uint32_t count;
 };
 void row_builder_done(struct row_builder *builder);
-int row_add(struct row_builder *builder, const struct row_axis *axis,
-    const struct row_section *section);
+int row_add(
+    struct row_builder *builder, const struct row_axis *axis, const struct row_section *section);
 
 /* The same for a body that is encoded already. */
-int row_add_body(struct row_builder *builder, const struct row_section *section,
-    const void *body, size_t size);
+int row_add_body(
+    struct row_builder *builder, const struct row_section *section, const void *body, size_t size);
 
 /* Puts the head in front. Returns 0 or -ENOMEM. */
 int row_finish(struct row_builder *builder, const struct row_axis *axis, struct buf *out);
@@ -96,8 +96,8 @@ struct row_entry {
  * @axis is filled where not NULL (row_axis_done by the caller also on failure; pass it zeroed).
  * Returns 0; -EBADMSG; -EPROTO for a newer version; -ENOMEM. */
 typedef int (*row_entry_fn)(void *userdata, const struct row_entry *entry);
-int row_read(const void *bytes, size_t size, struct row_axis *axis, row_entry_fn each,
-    void *userdata);
+int row_read(
+    const void *bytes, size_t size, struct row_axis *axis, row_entry_fn each, void *userdata);
 
 /* A section's columns, read but not decoded. */
 struct row_view {

@@ -41,8 +41,8 @@ static void widen(struct sketch *sketch, unsigned bucket)
 
 void sketch_clear(struct sketch *sketch)
 {
-    memset(&sketch->counts[sketch->low], 0,
-        (sketch->high - sketch->low) * sizeof(sketch->counts[0]));
+    memset(
+        &sketch->counts[sketch->low], 0, (sketch->high - sketch->low) * sizeof(sketch->counts[0]));
     sketch->count = 0;
     sketch->low = sketch->high = 0;
 }

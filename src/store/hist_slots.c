@@ -39,7 +39,7 @@ struct hist_subject *hist_subject_add(struct history *history, int64_t id, const
         return NULL;
     subject->id = id;
     subject->slot = SLOT_NONE;
-    strncpy(subject->name, name, sizeof(subject->name) - 1);
+    memcpy(subject->name, name, strnlen(name, sizeof(subject->name) - 1));
     if (strmap_put(history->by_name, subject->name, subject) < 0) {
         mem_free(subject);
         return NULL;
@@ -103,7 +103,7 @@ int hist_slot_take(struct history *history, const char *name, int64_t when_ms, u
     s->tenure = history->next_tenure++;
     s->tenure_stored = false;
     history->slots_dirty = true;
-    s->from_ms = when_ms;
+    s->from_ms = s->seen_ms = when_ms;
     s->given_known = 0;
     memset(s->start, 0, sizeof(s->start));
     for (unsigned c = 0; c < HIST_COUNTERS; c++)
@@ -141,8 +141,7 @@ static int store_subject(
     bind_int(&binder, subject->philosophy);
     bind_null(&binder);
     r = sql_bound(&history->write.connection, &binder, error);
-    return r < 0 ? r
-                 : sql_run(&history->write.connection, statement, "writing history", error);
+    return r < 0 ? r : sql_run(&history->write.connection, statement, "writing history", error);
 }
 
 int hist_slots_store(struct history *history, struct ac_error *error)
@@ -177,7 +176,14 @@ void hist_slots_done(struct history *history)
     for (uint32_t i = 0; i < history->slots_room; i++) {
         for (unsigned c = 0; c < FRAME_COLUMNS; c++)
             tail_done(&history->slots[i].streams[c]);
-        mem_free(history->slots[i].subject);
+    }
+    size_t cursor = 0;
+    for (;;) { /* also those that never got a slot */
+        struct hist_subject *subject =
+            history->by_id == NULL ? NULL : u64map_next(history->by_id, &cursor);
+        if (subject == NULL)
+            break;
+        mem_free(subject);
     }
     mem_free(history->slots);
     mem_free(history->groups);

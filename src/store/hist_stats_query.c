@@ -63,8 +63,8 @@ static int quantile_ticks(
     return 0;
 }
 
-static int quantile_minutes(void *userdata, const struct row_axis *axis, uint32_t first,
-    const struct roll_minutes *minutes)
+static int quantile_minutes(
+    void *userdata, const struct row_axis *axis, uint32_t first, const struct roll_minutes *minutes)
 {
     struct quantile *q = userdata;
     (void)axis;
@@ -74,8 +74,8 @@ static int quantile_minutes(void *userdata, const struct row_axis *axis, uint32_
     return -ENODATA;
 }
 
-static int quantile_record(void *userdata, enum hist_series series, const struct row_axis *axis,
-    struct byte_reader *body)
+static int quantile_record(
+    void *userdata, enum hist_series series, const struct row_axis *axis, struct byte_reader *body)
 {
     struct quantile *q = userdata;
     /* What lies across an edge counts where its larger half is. */
@@ -91,8 +91,8 @@ static int quantile_record(void *userdata, enum hist_series series, const struct
     return roll_merge(q->record, body, (int)q->metric);
 }
 
-static int quantile_run(struct history *history, struct quantile *q,
-    const char *const *subjects, size_t n_subjects, struct ac_error *error)
+static int quantile_run(struct history *history, struct quantile *q, const char *const *subjects,
+    size_t n_subjects, struct ac_error *error)
 {
     int r = 0;
     const struct hist_visitor visitor = {.metrics = 1u << q->metric,
@@ -143,8 +143,8 @@ int history_quantile(struct history *history, enum ac_resource resource,
     if (record == NULL)
         return error_set(error, -ENOMEM, "no memory");
     struct quantile ask = {.metric = hist_metric_of(resource),
-        .from_ms = (from_ns + MS - 1) / MS,
-        .to_ms = (to_ns + MS - 1) / MS,
+        .from_ms = hist_ceil_ms(from_ns),
+        .to_ms = hist_ceil_ms(to_ns),
         .record = record,
         .info = &info};
     ask.exact = ask.to_ms - ask.from_ms <= EXACT_MAX_MS;
@@ -211,8 +211,8 @@ static int totals_ticks(
         if (c >= 0 && whole && section->totals.known >> c & 1)
             t->counters[c] += (double)(section->totals.end[c] - section->totals.start[c]);
         else if (c >= 0)
-            t->counters[c] += integrate(t, axis, section, section->metrics[m]) *
-                              info->counter_rate / 1000.0;
+            t->counters[c] +=
+                integrate(t, axis, section, section->metrics[m]) * info->counter_rate / 1000.0;
         else
             t->memory_page_ms += integrate(t, axis, section, section->metrics[m]);
     }
@@ -220,8 +220,8 @@ static int totals_ticks(
 }
 
 /* Minutes have no step of their own: their mean stands for the minute. */
-static int totals_minutes(void *userdata, const struct row_axis *axis, uint32_t first,
-    const struct roll_minutes *minutes)
+static int totals_minutes(
+    void *userdata, const struct row_axis *axis, uint32_t first, const struct roll_minutes *minutes)
 {
     struct totals *t = userdata;
     t->info->resolution_ns = MAX(t->info->resolution_ns, (uint64_t)(MINUTE_MS * MS));
@@ -246,8 +246,8 @@ static int totals_minutes(void *userdata, const struct row_axis *axis, uint32_t 
     return 0;
 }
 
-static int totals_record(void *userdata, enum hist_series series, const struct row_axis *axis,
-    struct byte_reader *body)
+static int totals_record(
+    void *userdata, enum hist_series series, const struct row_axis *axis, struct byte_reader *body)
 {
     struct totals *t = userdata;
     int64_t middle = axis->times_ms[0] + (axis->times_ms[1] - axis->times_ms[0]) / 2;
@@ -288,7 +288,7 @@ int history_usage(struct history *history, const char *subject, int64_t from_ns,
 {
     struct history_info info = {0};
     struct totals t = {
-        .from_ms = (from_ns + MS - 1) / MS, .to_ms = (to_ns + MS - 1) / MS, .info = &info};
+        .from_ms = hist_ceil_ms(from_ns), .to_ms = hist_ceil_ms(to_ns), .info = &info};
     bool ticks = t.to_ms - t.from_ms <= USAGE_RAW_MAX_MS;
     const struct hist_visitor visitor = {
         .metrics = 1u << HIST_CPU | 1u << HIST_MEMORY | 1u << HIST_DISK_IO | 1u << HIST_NETWORK_IO,
@@ -307,8 +307,7 @@ int history_usage(struct history *history, const char *subject, int64_t from_ns,
     const double page_ms_to_gib_hours = 4096.0 / (1024.0 * 1024 * 1024) / 3600000.0;
     *ret_usage = (struct history_usage){.samples = t.samples,
         .cpu_seconds = known_or_nan(&t, HIST_CPU, t.counters[0] * 1e-9),
-        .memory_gib_hours =
-            known_or_nan(&t, HIST_MEMORY, t.memory_page_ms * page_ms_to_gib_hours),
+        .memory_gib_hours = known_or_nan(&t, HIST_MEMORY, t.memory_page_ms * page_ms_to_gib_hours),
         .disk_bytes = known_or_nan(&t, HIST_DISK_IO, t.counters[1] * 1e-3),
         .network_bytes = known_or_nan(&t, HIST_NETWORK_IO, t.counters[2] * 1e-3)};
     if (ret_info != NULL)

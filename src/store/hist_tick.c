@@ -98,13 +98,11 @@ static void fill_slot(struct history *history, uint32_t slot, const struct histo
     int64_t processes = row->processes == 0 ? -1 : (int64_t)row->processes;
     hist_quantise(row->usage, &history->now->capacity, processes, values);
     for (unsigned m = 0; m < HIST_METRICS; m++)
-        history->now->values[m][slot] =
-            values[m] == HIST_UNKNOWN ? 0 : (uint64_t)values[m] + 1;
+        history->now->values[m][slot] = values[m] == HIST_UNKNOWN ? 0 : (uint64_t)values[m] + 1;
     history->now->values[FRAME_PRESENT][slot] = 1;
 }
 
-static void learn_capacity(
-    struct history *history, const struct history_row *rows, size_t n_rows)
+static void learn_capacity(struct history *history, const struct history_row *rows, size_t n_rows)
 {
     struct hist_capacity capacity = {0};
     for (size_t i = 0; i < n_rows && (capacity.cpu == 0 || capacity.memory == 0); i++)
@@ -150,8 +148,8 @@ static int fill(struct history *history, int64_t when_ms, const struct history_r
 static int write_frame(struct history *history, struct ac_error *error)
 {
     buf_clear(&history->scratch);
-    int r = frame_encode(history->codec, history->sequence, history->force_keys,
-        history->before, history->now, &history->scratch);
+    int r = frame_encode(history->codec, history->sequence, history->force_keys, history->before,
+        history->now, &history->scratch);
     if (r < 0)
         return error_set(error, r, "no memory");
     sqlite3_stmt *statement cleanup_reset = NULL;
@@ -267,19 +265,29 @@ static int tick(struct history *history, int64_t when_ms, const struct history_r
     return 0;
 }
 
-int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
+/* The rows whose names fit. */
+static int take_valid(
+    const struct history_row *rows, size_t n_rows, struct history_row **ret_rows, size_t *ret_n)
+{
+    struct history_row *valid = mem_alloc_array(n_rows, sizeof(*valid));
+    if (valid == NULL)
+        return -ENOMEM;
+    size_t n = 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        if (strlen(rows[i].subject) <= AC_AGENT_ID_MAX)
+            valid[n++] = rows[i];
+    }
+    *ret_rows = valid;
+    *ret_n = n;
+    return 0;
+}
+
+static int tick_and_note(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error)
 {
-    if (history->none)
-        return 0;
-    for (size_t i = 0; i < n_rows; i++) {
-        if (strlen(rows[i].subject) > AC_AGENT_ID_MAX)
-            return error_set(error, -EINVAL, "history: subject \"%.40s...\" is too long",
-                rows[i].subject);
-    }
     pthread_mutex_lock(&history->lock);
     struct history_status *status = &history->status;
-    int r = tick(history, when_ns / MS, rows, n_rows, error);
+    int r = hist_explain(tick(history, when_ns / MS, rows, n_rows, error), error);
     status->last_error = r;
     if (r < 0) {
         status->failed_ticks++;
@@ -292,4 +300,26 @@ int history_tick(struct history *history, int64_t when_ns, const struct history_
     }
     pthread_mutex_unlock(&history->lock);
     return r;
+}
+
+int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error)
+{
+    size_t wrong = n_rows;
+    if (history->none)
+        return 0;
+    for (size_t i = 0; i < n_rows && wrong == n_rows; i++) {
+        if (strlen(rows[i].subject) > AC_AGENT_ID_MAX)
+            wrong = i;
+    }
+    if (wrong == n_rows)
+        return tick_and_note(history, when_ns, rows, n_rows, error);
+    cleanup_free struct history_row *valid = NULL;
+    size_t n_valid = 0;
+    int r = take_valid(rows, n_rows, &valid, &n_valid);
+    if (r == 0)
+        r = tick_and_note(history, when_ns, valid, n_valid, error);
+    return r < 0 ? hist_explain(r, error)
+                 : error_set(error, -EINVAL, "history: subject \"%.40s...\" is too long",
+                       rows[wrong].subject);
 }

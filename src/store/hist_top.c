@@ -6,12 +6,13 @@
  * and packed numbers (hist_bits.h): samples, sum, maximum of each slot. Its id is
  * level << 60 | period << 8 | metric.
  */
+#include "store/hist_top.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "store/crc32c.h"
 #include "store/hist_bits.h"
-#include "store/hist_top.h"
 
 const int64_t top_level_ms[TOP_LEVELS] = {MINUTE_MS, HOUR_MS};
 
@@ -187,8 +188,7 @@ static int write_hour(struct history *history, unsigned metric, struct ac_error 
         both.sum[i] = hour->sum[i] + minute->sum[i];
         both.max[i] = MAX(hour->max[i], minute->max[i]);
     }
-    return any_known(&both, top->n) ? put_row(history, TOP_HOUR, metric, &both, top->n, error)
-                                    : 0;
+    return any_known(&both, top->n) ? put_row(history, TOP_HOUR, metric, &both, top->n, error) : 0;
 }
 
 int hist_top_write(struct history *history, int64_t when_ms, struct ac_error *error)
@@ -222,8 +222,7 @@ int hist_top_trim(struct history *history, int64_t now_ms, struct ac_error *erro
     return r;
 }
 
-int top_row_part(
-    const void *bytes, size_t size, unsigned part, uint64_t *numbers, uint32_t room)
+int top_row_part(const void *bytes, size_t size, unsigned part, uint64_t *numbers, uint32_t room)
 {
     struct byte_reader r = byte_reader(bytes, size);
     uint32_t n = (uint32_t)get_capped(&r, FRAME_SLOTS_MAX);
@@ -237,8 +236,7 @@ int top_row_part(
 }
 
 int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsigned metric,
-    sqlite3_stmt **statement, const uint8_t **ret_bytes, size_t *ret_size,
-    struct ac_error *error)
+    sqlite3_stmt **statement, const uint8_t **ret_bytes, size_t *ret_size, struct ac_error *error)
 {
     int r = hist_sql(db, HIST_TOP_GET, statement, error);
     if (r < 0)
@@ -279,8 +277,8 @@ int hist_top_recover(struct history *history, struct ac_error *error)
             sqlite3_stmt *statement cleanup_reset = NULL;
             const uint8_t *bytes;
             size_t size;
-            int r = top_row_get(&history->write, TOP_MINUTE, minute, m, &statement, &bytes,
-                &size, error);
+            int r = top_row_get(
+                &history->write, TOP_MINUTE, minute, m, &statement, &bytes, &size, error);
             if (r < 0 && r != -EBADMSG)
                 return r;
             struct top_sums *s = &top->sums[TOP_HOUR][m];

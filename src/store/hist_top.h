@@ -33,12 +33,10 @@ static inline int64_t top_period(enum top_level level, int64_t when_ms)
 /* Reads a row and checks it. The bytes are the statement's. 1, 0 where there is none, -EBADMSG,
  * -errno. */
 int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsigned metric,
-    sqlite3_stmt **statement, const uint8_t **ret_bytes, size_t *ret_size,
-    struct ac_error *error);
+    sqlite3_stmt **statement, const uint8_t **ret_bytes, size_t *ret_size, struct ac_error *error);
 
 /* One part (0 samples, 1 sum, 2 maximum) of a row. Returns the number of slots, at most @room;
  * -EBADMSG. */
-int top_row_part(
-    const void *bytes, size_t size, unsigned part, uint64_t *numbers, uint32_t room);
+int top_row_part(const void *bytes, size_t size, unsigned part, uint64_t *numbers, uint32_t room);
 
 #endif

@@ -27,7 +27,7 @@ struct ask {
     enum history_aggregate aggregate;
     int64_t from_ms;
     int64_t to_ms;
-    uint32_t n; /* slots */
+    uint32_t n;        /* slots */
     int64_t *subjects; /* of each slot now; 0 = none */
     uint64_t *known;
     uint64_t *sum;
@@ -35,7 +35,7 @@ struct ask {
     uint64_t *numbers;
     uint64_t *open; /* the minute that is being added up: samples, sum, maximum */
     uint32_t n_open;
-    int64_t open_ms; /* its start; NO_PERIOD = not in the span */
+    int64_t open_ms;     /* its start; NO_PERIOD = not in the span */
     struct ended *ended; /* by to_ms */
     size_t n_ended;
     size_t next_ended;
@@ -55,8 +55,8 @@ static void ask_done(struct ask *ask)
 static void take_slot(struct ask *ask, uint32_t slot, int64_t subject)
 {
     if (subject > 0 && ask->known[slot] > 0)
-        ask->found[ask->n_found++] = (struct candidate){
-            subject, ask->known[slot], ask->sum[slot], ask->max[slot], 0};
+        ask->found[ask->n_found++] =
+            (struct candidate){subject, ask->known[slot], ask->sum[slot], ask->max[slot], 0};
     ask->known[slot] = ask->sum[slot] = ask->max[slot] = 0;
 }
 
@@ -85,14 +85,13 @@ static void add_numbers(struct ask *ask, const uint64_t *numbers, uint32_t n, un
 }
 
 /* Adds a stored period. Returns 1, 0 where there is none, or -errno. */
-static int add_period(
-    struct ask *ask, enum top_level level, int64_t period, struct ac_error *error)
+static int add_period(struct ask *ask, enum top_level level, int64_t period, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
     const uint8_t *bytes;
     size_t size;
-    int r = top_row_get(&ask->history->read, level, period, ask->metric, &statement, &bytes, &size,
-        error);
+    int r = top_row_get(
+        &ask->history->read, level, period, ask->metric, &statement, &bytes, &size, error);
     if (r != 1) {
         ask->info->damaged += r == -EBADMSG;
         return r == -EBADMSG ? 0 : r;
@@ -107,8 +106,7 @@ static int add_period(
         else
             add_numbers(ask, ask->numbers, (uint32_t)n, part);
     }
-    ask->info->resolution_ns =
-        MAX(ask->info->resolution_ns, (uint64_t)(top_level_ms[level] * MS));
+    ask->info->resolution_ns = MAX(ask->info->resolution_ns, (uint64_t)(top_level_ms[level] * MS));
     return 1;
 }
 
@@ -284,8 +282,10 @@ static int name_of(struct hist_db *db, int64_t subject, char *ret_name, struct a
 /* Moves the @n largest to the front, sorted. */
 static void select_largest(struct candidate *found, size_t n_found, size_t n)
 {
+    if (n == 0)
+        return;
     qsort(found, n, sizeof(*found), compare_values);
-    for (size_t i = n; i < n_found && n > 0; i++) {
+    for (size_t i = n; i < n_found; i++) {
         if (compare_values(&found[i], &found[n - 1]) >= 0)
             continue;
         struct candidate better = found[i];

@@ -49,8 +49,9 @@ static int check_column(struct verify *verify, const struct column_view *view)
         seen.max = MAX(seen.max, value);
     }
     const struct column_stats *said = &view->stats;
-    if (seen.count != said->count || (seen.count > 0 && (seen.sum != said->sum ||
-        seen.min != said->min || seen.max != said->max || seen.first != said->first)))
+    if (seen.count != said->count ||
+        (seen.count > 0 && (seen.sum != said->sum || seen.min != said->min ||
+                               seen.max != said->max || seen.first != said->first)))
         return -EBADMSG;
     return said->has_totals && said->total_end < said->total_start ? -EBADMSG : 0;
 }
@@ -97,8 +98,8 @@ static int on_entry(void *userdata, const struct row_entry *entry)
     return r;
 }
 
-static int check_row(struct verify *verify, int64_t id, int64_t end_ms, const void *bytes,
-    size_t size)
+static int check_row(
+    struct verify *verify, int64_t id, int64_t end_ms, const void *bytes, size_t size)
 {
     struct row_axis axis CLEANUP(row_axis_done) = {0};
     verify->axis = &axis;
@@ -112,8 +113,8 @@ static int check_row(struct verify *verify, int64_t id, int64_t end_ms, const vo
     }
     int64_t start = id & (((int64_t)1 << HIST_TIME_BITS) - 1);
     if (r == 0 && end_ms < start)
-        found(verify, "%s: row %" PRId64 " ends before it begins", series_words[verify->series],
-            id);
+        found(
+            verify, "%s: row %" PRId64 " ends before it begins", series_words[verify->series], id);
     return r;
 }
 
@@ -181,8 +182,8 @@ static int check_file(struct verify *verify, struct ac_error *error)
     return r;
 }
 
-int64_t history_verify(struct history *history,
-    void (*finding)(void *userdata, const char *text), void *userdata, struct ac_error *error)
+int64_t history_verify(struct history *history, void (*finding)(void *userdata, const char *text),
+    void *userdata, struct ac_error *error)
 {
     struct verify verify = {.history = history, .finding = finding, .userdata = userdata};
     if (history->none)

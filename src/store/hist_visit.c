@@ -159,8 +159,7 @@ static int visit_entry(
         return visit_minutes(visit, axis, entry);
     struct byte_reader body;
     int r = axis->n == 2 ? row_body(entry, &body) : -EBADMSG;
-    return r < 0 ? r
-                 : visit->visitor->record(visit->visitor->userdata, visit->series, axis, &body);
+    return r < 0 ? r : visit->visitor->record(visit->visitor->userdata, visit->series, axis, &body);
 }
 
 static void count_damage(struct visit *visit)
@@ -170,8 +169,7 @@ static void count_damage(struct visit *visit)
 }
 
 /* A row that is damaged is missing from the answer, and the answer says so. */
-static int visit_row(
-    void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
+static int visit_row(void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
 {
     (void)id;
     (void)end_ms;
@@ -214,8 +212,7 @@ static int visit_series(struct visit *visit, enum hist_series series, uint32_t g
 static int visit_tiers(
     struct visit *visit, uint32_t group, int64_t from_ms, int64_t to_ms, struct ac_error *error)
 {
-    static const enum hist_series tiers[] = {
-        SERIES_DAY, SERIES_HOUR, SERIES_MINUTE, SERIES_MERGED};
+    static const enum hist_series tiers[] = {SERIES_DAY, SERIES_HOUR, SERIES_MINUTE, SERIES_MERGED};
     int64_t starts[ARRAY_SIZE(tiers)];
     size_t n = 0;
     while (tiers[n] != visit->visitor->finest)
@@ -224,8 +221,7 @@ static int visit_tiers(
     int64_t end = to_ms;
     for (size_t i = n; i-- > 0;) {
         starts[i] = end;
-        int r = hist_series_oldest(
-            &visit->history->read, tiers[i], group, &starts[i], error);
+        int r = hist_series_oldest(&visit->history->read, tiers[i], group, &starts[i], error);
         if (r < 0)
             return r;
         starts[i] = MIN(starts[i], end);
@@ -233,8 +229,8 @@ static int visit_tiers(
     }
     for (size_t i = 0; i < n; i++) {
         int64_t stop = i + 1 < n ? starts[i + 1] : to_ms;
-        int r = visit_series(
-            visit, tiers[i], group, MAX(from_ms, starts[i]), MIN(stop, to_ms), error);
+        int r =
+            visit_series(visit, tiers[i], group, MAX(from_ms, starts[i]), MIN(stop, to_ms), error);
         if (r != 0)
             return r;
     }
@@ -254,8 +250,7 @@ static int copy_open(struct visit *visit, uint32_t slot)
     open->buffer = mem_alloc_array((size_t)n * (HIST_METRICS + 1), sizeof(int64_t));
     if (open->buffer == NULL || hist_axis(history, first, history->sequence, &open->axis) < 0)
         return -ENOMEM;
-    open->there =
-        hist_section_open(history, slot, (uint32_t)n, open->buffer, &open->section) > 0;
+    open->there = hist_section_open(history, slot, (uint32_t)n, open->buffer, &open->section) > 0;
     return 0;
 }
 
@@ -373,7 +368,7 @@ int hist_visit(struct history *history, const char *subject, const struct hist_v
         r = visit_all(&visit, error);
     hist_run(&history->read, HIST_ROLLBACK, NULL, 0, NULL);
     pthread_mutex_unlock(&history->query_lock);
-    if (r == -ECANCELED && error != NULL && error->code != r)
-        error_set(error, r, "the query was cancelled");
-    return r;
+    if (r == -ECANCELED)
+        return error_set(error, r, "the query was cancelled");
+    return r == -EAGAIN || r == -ENODATA ? r : hist_explain(r, error);
 }

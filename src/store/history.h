@@ -58,7 +58,8 @@ struct history_row {
 };
 
 /* One tick. @when_ns: wall. A failure loses nothing that was committed before, leaves a gap and
- * may be followed by further ticks: recording resumes by itself. Returns 0 or -errno. */
+ * may be followed by further ticks: recording resumes by itself. Returns 0 or -errno; -EINVAL
+ * where a subject's name is too long, with all others recorded. */
 int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error);
 
@@ -118,7 +119,8 @@ struct history_query {
 int history_range_query(struct history *history, const struct history_query *query, history_fn each,
     void *userdata, struct history_info *ret_info, struct ac_error *error);
 
-/* Subjects that have history in the span, by name. */
+/* Subjects that have history in the span, by name; also those that were away in just that span,
+ * for less than twenty minutes. @each may not call back. */
 int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
     int (*each)(void *userdata, const char *subject), void *userdata, struct ac_error *error);
 

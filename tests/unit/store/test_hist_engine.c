@@ -21,7 +21,7 @@
 struct oracle {
     uint8_t present[TICKS][AGENTS];
     uint8_t known[TICKS][AGENTS];
-    uint32_t cpu[TICKS][AGENTS]; /* 0.01 % of a core */
+    uint32_t cpu[TICKS][AGENTS];    /* 0.01 % of a core */
     uint32_t memory[TICKS][AGENTS]; /* pages */
     int64_t when_ns[TICKS];
     int n;
@@ -156,19 +156,25 @@ static int check_point(void *userdata, const struct history_point *point)
     return 0;
 }
 
-static void check_range(struct history *history, const struct oracle *o, int agent,
-    int64_t from_ns, int64_t to_ns, int64_t step_ns)
+static void check_range(struct history *history, const struct oracle *o, int agent, int64_t from_ns,
+    int64_t to_ns, int64_t step_ns)
 {
-    struct check c = {.o = o, .agent = agent, .from_ns = from_ns, .to_ns = to_ns,
-        .step_ns = step_ns, .last_ns = INT64_MIN};
+    struct check c = {.o = o,
+        .agent = agent,
+        .from_ns = from_ns,
+        .to_ns = to_ns,
+        .step_ns = step_ns,
+        .last_ns = INT64_MIN};
     struct ac_error error = {0};
     int r = history_range(history, name_of(agent), from_ns, to_ns, (uint64_t)step_ns, 1000000,
         check_point, &c, &error);
     if (r != 0)
         fail_msg("%s", error.message);
     uint64_t expected = 0;
-    for (int t = 0; t < o->n; t++)
-        expected += o->present[t][agent] && o->when_ns[t] >= from_ns && o->when_ns[t] < to_ns;
+    for (int t = 0; t < o->n; t++) {
+        int64_t start = step_ns == 0 ? o->when_ns[t] : o->when_ns[t] / step_ns * step_ns;
+        expected += o->present[t][agent] && start >= from_ns && o->when_ns[t] < to_ns;
+    }
     if (c.samples != expected)
         fail_msg("agent %d: %llu samples instead of %llu", agent, (unsigned long long)c.samples,
             (unsigned long long)expected);
@@ -254,7 +260,8 @@ static void check_quantile(struct history *history, int agent, int from_t, int t
         double got;
         struct history_info info;
         assert_int_equal(history_quantile(history, AC_CPU, &subject, 1, q, oracle.when_ns[from_t],
-                             oracle.when_ns[to_t - 1] + 1, &got, &info, NULL), 0);
+                             oracle.when_ns[to_t - 1] + 1, &got, &info, NULL),
+            0);
         if (n == 0) {
             assert_true(isnan(got));
             continue;
@@ -272,13 +279,13 @@ static void quantiles_keep_their_bound(void **state)
     struct temporary directory CLEANUP(temporary_done) = temporary_make();
     struct history *history = refill(directory.path);
     for (int a = 0; a < AGENTS; a += 3) {
-        check_quantile(history, a, 0, 5000); /* exact */
+        check_quantile(history, a, 0, 5000);  /* exact */
         check_quantile(history, a, 0, TICKS); /* sketches and open chunks */
     }
     double got;
     const char *subject = "agent-1";
-    assert_int_equal(history_quantile(history, AC_CPU, &subject, 1, 1.5, 0, 1, &got, NULL, NULL),
-        -EINVAL);
+    assert_int_equal(
+        history_quantile(history, AC_CPU, &subject, 1, 1.5, 0, 1, &got, NULL, NULL), -EINVAL);
     history_close(history);
 }
 
@@ -302,7 +309,8 @@ static void totals_add_up(void **state)
         }
         struct history_usage usage;
         assert_int_equal(history_usage(history, name_of(a), START_NS,
-                             oracle.when_ns[oracle.n - 1] + SECOND, &usage, NULL, NULL), 0);
+                             oracle.when_ns[oracle.n - 1] + SECOND, &usage, NULL, NULL),
+            0);
         assert_int_equal(usage.samples, samples);
         if (samples == 0) {
             assert_true(isnan(usage.cpu_seconds) && isnan(usage.memory_gib_hours));
@@ -329,8 +337,8 @@ static void check_top(struct history *history, int from_t, int to_t, bool even)
     int64_t to = oracle.when_ns[to_t] / (60 * SECOND) * 60 * SECOND;
     for (int aggregate = HISTORY_MEAN; aggregate <= HISTORY_MAX; aggregate++) {
         struct ac_error error = {0};
-        int n = history_top(history, AC_MEMORY, aggregate, from, to, 5, even ? is_even : NULL,
-            NULL, rows, NULL, &error);
+        int n = history_top(history, AC_MEMORY, aggregate, from, to, 5, even ? is_even : NULL, NULL,
+            rows, NULL, &error);
         if (n != 5)
             fail_msg("%d rows: %s", n, error.message);
         double values[AGENTS] = {0};
@@ -404,14 +412,15 @@ static void slots_are_reused(void **state)
     assert_true(status.subjects < 2500); /* what is open, not all that ever was */
     int count = 0;
     assert_int_equal(history_subjects(history, START_NS, START_NS + 2000 * SECOND, 100000,
-                         collect_name, &count, NULL), 0);
+                         collect_name, &count, NULL),
+        0);
     assert_int_equal(count, 3000);
     struct history_usage used;
     for (int i = 0; i < 3000; i += 123) {
         char name[32];
         snprintf(name, sizeof(name), "short-%d", i);
-        assert_int_equal(history_usage(history, name, START_NS, START_NS + 2000 * SECOND, &used,
-                             NULL, NULL), 0);
+        assert_int_equal(
+            history_usage(history, name, START_NS, START_NS + 2000 * SECOND, &used, NULL, NULL), 0);
         assert_int_equal(used.samples, 20);
     }
     check_clean(history);

@@ -19,6 +19,7 @@
 #define MINUTE (60 * SECOND)
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
+#define CHUNK  600
 #define START  (INT64_C(28333320) * MINUTE) /* a full hour */
 
 struct both {
@@ -79,7 +80,8 @@ static void range(struct history *history, const char *subject, int64_t from_ns,
 {
     struct ac_error error = {0};
     points->count = 0;
-    int r = history_range(history, subject, from_ns, to_ns, step_ns, 10000, see, points, &error);
+    int r = history_range(history, subject, from_ns, to_ns,
+        step_ns == 0 ? (uint64_t)MINUTE : step_ns, 10000, see, points, &error);
     if (r != 0)
         fail_msg("%d: %s", r, error.message);
 }
@@ -125,7 +127,8 @@ static void all_fields_come_back(void **state)
         .network_io_mbps = 1.0 / 1048576,
         .file_descriptors = 5000000000ull,
         .known = AC_KNOWN_ALL};
-    const struct history_row rows[] = {{"", &usage}, {"a", &usage}};
+    const struct history_row rows[] = {
+        {.subject = "", .usage = &usage}, {.subject = "a", .usage = &usage}};
     assert_int_equal(history_tick(both.history, START, rows, 2, NULL), 0);
     close_both(&both);
     both = open_both(&directory, DAY);
@@ -135,10 +138,10 @@ static void all_fields_come_back(void **state)
         struct history_point *point = &points.items[0];
         struct ac_usage *const parts[] = {&point->mean, &point->min, &point->max};
         for (int p = 0; p < 3; p++) {
-            assert_true(fabs(parts[p]->cpu_percent - usage.cpu_percent) < 1e-9);
-            assert_true(fabs(parts[p]->cpu_cores - usage.cpu_cores) < 1e-9);
+            assert_true(fabs(parts[p]->cpu_percent - usage.cpu_percent) < 0.006);
+            assert_true(fabs(parts[p]->cpu_cores - usage.cpu_cores) < 1e-4);
             assert_true(parts[p]->memory_mb == usage.memory_mb);
-            assert_true(fabs(parts[p]->memory_percent - usage.memory_percent) < 1e-9);
+            assert_true(fabs(parts[p]->memory_percent - usage.memory_percent) < 0.006);
             assert_true(parts[p]->disk_io_mbps == usage.disk_io_mbps);
             assert_true(parts[p]->network_io_mbps == usage.network_io_mbps);
             assert_true(parts[p]->file_descriptors == usage.file_descriptors);
@@ -200,8 +203,8 @@ static void hostile_values_are_tamed(void **state)
     assert_int_equal(points.count, 1);
     const struct ac_usage *max = &points.items[0].max;
     assert_int_equal(max->known & (AC_KNOWN_CPU_PERCENT | AC_KNOWN_CPU_CORES), 0);
-    assert_true(fabs(max->memory_mb - 9e18 / 1024) < 1e6);
-    assert_true(max->file_descriptors >= 9000000000000000000ull);
+    assert_true(max->memory_mb == 0x1p56 / 256);
+    assert_true(max->file_descriptors == 1ull << 56);
     close_both(&both);
 }
 
@@ -209,7 +212,7 @@ static void hostile_values_are_tamed(void **state)
 static void check_against(struct history *history, const double *samples, int n, int64_t every_ns,
     int64_t from_ns, int64_t to_ns, int64_t step_ns)
 {
-    int64_t rounded = (step_ns + MINUTE - 1) / MINUTE * MINUTE;
+    int64_t rounded = step_ns == SECOND ? SECOND : (step_ns + MINUTE - 1) / MINUTE * MINUTE;
     rounded = rounded > 0 ? rounded : MINUTE;
     unsigned at = 0;
     range(history, "a", from_ns, to_ns, (uint64_t)step_ns, &points);
@@ -218,7 +221,7 @@ static void check_against(struct history *history, const double *samples, int n,
         double sum = 0, min = HUGE_VAL, max = -1;
         for (int i = 0; i < n; i++) {
             int64_t when = START + i * every_ns;
-            if (samples[i] < 0 || when < bucket || when >= bucket + rounded)
+            if (samples[i] < 0 || when < bucket || when >= bucket + rounded || when >= to_ns)
                 continue;
             count++;
             sum += samples[i];
@@ -230,8 +233,9 @@ static void check_against(struct history *history, const double *samples, int n,
         const struct history_point *point = &points.items[at++];
         assert_true(point->from_ns == bucket && point->step_ns == (uint64_t)rounded);
         assert_int_equal(point->samples, count);
-        assert_true(fabs(point->mean.cpu_percent - sum / count) < 0.001);
-        assert_true(point->min.cpu_percent == min && point->max.cpu_percent == max);
+        assert_true(fabs(point->mean.cpu_percent - sum / count) < 0.006);
+        assert_true(fabs(point->min.cpu_percent - min) < 0.006);
+        assert_true(fabs(point->max.cpu_percent - max) < 0.006);
     }
     assert_int_equal(at, points.count);
 }
@@ -369,7 +373,7 @@ static int64_t count_rows(const struct temporary *directory, const char *table)
     char path[128], sql[64];
     sqlite3 *db;
     sqlite3_stmt *statement;
-    snprintf(path, sizeof(path), "%s/agentcore.db", directory->path);
+    snprintf(path, sizeof(path), "%s/history.db", directory->path);
     snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s", table);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
@@ -380,28 +384,37 @@ static int64_t count_rows(const struct temporary *directory, const char *table)
     return count;
 }
 
+/* Ten days at a tick per minute: a merged row stands for 60 hours then. */
 static void old_rows_go(void **state)
 {
     (void)state;
     struct temporary directory cleanup_directory = temporary_make();
-    struct both both = open_both(&directory, 2 * HOUR);
-    for (int m = 0; m < 600; m++) {
-        char name[16];
-        snprintf(name, sizeof(name), "short-%d", m / 10);
-        assert_int_equal(tick(both.history, START + m * MINUTE, name, 1), 0);
-        assert_int_equal(tick(both.history, START + m * MINUTE + 1, "long", 1), 0);
+    struct both both = {0};
+    const struct store_options options = {.directory = directory.path};
+    const struct history_options keep = {.keep_raw_ns = (uint64_t)DAY,
+        .keep_minutes_ns = 7 * (uint64_t)DAY,
+        .keep_hours_ns = 8 * (uint64_t)DAY,
+        .keep_days_ns = 9 * (uint64_t)DAY};
+    assert_int_equal(store_open(&options, &both.store, NULL), 0);
+    assert_int_equal(history_open(both.store, &keep, &both.history, NULL), 0);
+    for (int m = 0; m < 20 * 24 * 60; m++) {
+        char name[32];
+        snprintf(name, sizeof(name), "short-%d", m / 2000);
+        struct ac_usage usage = cpu(m % 7);
+        const struct history_row rows[] = {
+            {.subject = name, .usage = &usage}, {.subject = "long", .usage = &usage}};
+        assert_int_equal(history_tick(both.history, START + m * MINUTE, rows, 2, NULL), 0);
     }
-    /* 120 minutes, the one that just ended, two rows each; the current one is in memory. */
-    assert_in_range(count_rows(&directory, "history_minute"), 240, 244);
-    assert_in_range(count_rows(&directory, "history_subject"), 13, 20);
-    range(both.history, "long", 0, INT64_MAX, 0, &points);
-    assert_in_range(points.count, 121, 122);
-    close_both(&both);
-    /* Kept for less from now on: it goes in slices, 500 rows a minute. */
-    both = open_both(&directory, HOUR);
-    tick(both.history, START + 700 * MINUTE, "long", 1);
-    tick(both.history, START + 701 * MINUTE, "long", 1);
-    assert_int_equal(count_rows(&directory, "history_minute"), 1);
+    /* One merged row of 60 hours and what is open; minutes of 7 days are three. */
+    assert_in_range(count_rows(&directory, "merged"), 0, 1);
+    assert_in_range(count_rows(&directory, "minute"), 2, 4);
+    assert_in_range(count_rows(&directory, "hour"), 3, 5);
+    assert_in_range(count_rows(&directory, "frame"), CHUNK, 2 * CHUNK + 200);
+    assert_in_range(count_rows(&directory, "subject"), 2, 12);
+    points.count = 0;
+    range(both.history, "long", START + 14 * DAY, INT64_MAX, HOUR, &points);
+    assert_in_range(points.count, 6 * 24 - 1, 6 * 24);
+    assert_int_equal(history_verify(both.history, NULL, NULL, NULL), 0);
     close_both(&both);
 }
 
@@ -428,10 +441,10 @@ static void subjects_of_a_span(void **state)
     assert_string_equal(names, ";a;b;c;");
     *names = 0;
     history_subjects(both.history, START + MINUTE, START + 2 * MINUTE, 10, note, names, NULL);
-    assert_string_equal(names, "b;");
+    assert_string_equal(names, "a;b;"); /* a is away for the moment */
     *names = 0;
     history_subjects(both.history, START + 3 * MINUTE, START + HOUR, 10, note, names, NULL);
-    assert_string_equal(names, "c;a;"); /* a is back, in memory only */
+    assert_string_equal(names, "a;c;");
     *names = 0;
     history_subjects(both.history, START, START + HOUR, 2, note, names, NULL);
     assert_string_equal(names, ";a;");
@@ -461,34 +474,48 @@ static void full_disk_leaves_a_gap(void **state)
     enum { AGENTS = 300 };
     struct temporary directory cleanup_directory = temporary_make();
     struct both both = open_both(&directory, DAY);
-    struct ac_usage usage = cpu(12.3);
-    struct history_row rows[AGENTS];
-    static char names[AGENTS][16];
+    struct ac_usage usages[AGENTS];
+    struct history_row rows[AGENTS] = {0};
+    static char names[AGENTS][32];
     struct rlimit saved, limit;
     struct ac_error error = {0};
-    int minute = 0, failed = 0;
-    for (int i = 0; i < AGENTS; i++) {
-        snprintf(names[i], sizeof(names[i]), "agent-%d", i);
-        rows[i] = (struct history_row){names[i], &usage};
-    }
+    struct history_status status;
+    int at = 0, failed = 0;
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
     limit = saved;
     limit.rlim_cur = 400000;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    for (; minute < 1000 && failed < 3; minute++) {
-        int r = history_tick(both.history, START + minute * MINUTE, rows, AGENTS, &error);
+    for (; at < 5000 && failed < 3; at++) {
+        for (int i = 0; i < AGENTS; i++) {
+            snprintf(names[i], sizeof(names[i]), "agent-%d", i);
+            usages[i] = cpu(at * 31 % (i + 1));
+            rows[i] = (struct history_row){.subject = names[i], .usage = &usages[i]};
+        }
+        int r = history_tick(both.history, START + at * SECOND, rows, AGENTS, &error);
         failed += r < 0;
         if (r < 0)
             assert_int_equal(r, -ENOSPC);
     }
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
     assert_int_equal(failed, 3);
-    /* With space it goes on by itself: the minute in memory is not lost. */
-    assert_int_equal(history_tick(both.history, START + minute * MINUTE, rows, AGENTS, &error), 0);
-    range(both.history, "agent-7", START, START + DAY, 0, &points);
-    assert_int_equal(points.count, minute + 1 - 3);
-    assert_int_equal(store_verify(both.store, NULL), 0);
+    history_status(both.history, &status);
+    assert_int_equal(status.last_error, -ENOSPC);
+    assert_true(status.failing_since_ns > START && status.failed_ticks == 3);
+    /* What was committed can be asked for, and with space it goes on by itself. */
+    points = (struct points){0};
+    range(both.history, "agent-7", START / DAY * DAY, START + DAY, DAY, &points);
+    assert_int_equal(points.items[0].samples, at - 3);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
+    assert_int_equal(history_tick(both.history, START + at * SECOND, rows, AGENTS, &error), 0);
+    history_status(both.history, &status);
+    assert_true(status.last_error == 0 && status.failing_since_ns == 0);
+    range(both.history, "agent-7", START / DAY * DAY, START + DAY, DAY, &points);
+    assert_int_equal(points.items[0].samples, at + 1 - 3);
+    assert_int_equal(history_verify(both.history, NULL, NULL, NULL), 0);
+    close_both(&both);
+    both = open_both(&directory, DAY);
+    range(both.history, "agent-7", START / DAY * DAY, START + DAY, DAY, &points);
+    assert_int_equal(points.items[0].samples, at + 1 - 3);
     close_both(&both);
 }
 
@@ -500,7 +527,8 @@ static int work(const struct temporary *directory)
     const struct store_options options = {.directory = directory->path};
     const struct history_options keep = {.keep_minutes_ns = (uint64_t)HOUR};
     struct ac_usage usage = cpu(5);
-    const struct history_row rows[] = {{"a", &usage}, {"b", &usage}};
+    const struct history_row rows[] = {
+        {.subject = "a", .usage = &usage}, {.subject = "b", .usage = &usage}};
     int r = store_open(&options, &both.store, &error);
     if (r == 0)
         r = history_open(both.store, &keep, &both.history, &error);
