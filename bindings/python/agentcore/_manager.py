@@ -63,7 +63,8 @@ class ResourceManager(_core.Manager):
     @classmethod
     def connect(cls, socket_path: str | os.PathLike[str] | None = None, *, timeout: float = 10.0) -> ResourceManager:
         """The same over a running agentcored: socket_path is its unix socket, by default
-        $AGENTCORE_SOCKET or /run/agentcore/agentcored.sock. timeout: seconds per call.
+        $AGENTCORE_SOCKET, else the first that answers of the system's and this user's. timeout:
+        seconds per call.
 
         AgentCoreConnectionError, also later from any call, where the daemon cannot be reached; the
         next call tries again.

@@ -19,13 +19,15 @@ class ResourcePredictor(_core.Predictor):
     """
 
     def __init__(self, *, _manager: Any = None) -> None:
-        super().__init__(_manager)
+        # A connected manager's runs are the daemon's, which learns from them by itself.
+        self._remote = getattr(_manager, "_remote_prediction", None)
+        super().__init__(None if self._remote else _manager)
 
     def predict_resource_requirements(self, config: AgentConfig) -> dict[str, Any]:
         """cpu_percent (of the machine's capacity), memory_mb (MiB, peak), execution_time_seconds,
         confidence (0-1), basis ("default", "all", "philosophy", "template") and runs (how many it
         rests on)."""
-        return self._predict(config)
+        return self._remote(config) if self._remote else self._predict(config)
 
     def record_usage(
         self,
@@ -36,11 +38,13 @@ class ResourcePredictor(_core.Predictor):
     ) -> None:
         """Learns from a finished run: its peaks of CPU (percent of capacity) and memory (MiB), and
         its time. None = unknown. ValueError for negative or infinite values."""
+        if self._remote:
+            raise NotImplementedError("record_usage: agentcored learns from the runs that it meters")
         self._record(config, _number(cpu_percent), _number(memory_mb), _number(execution_time_seconds))
 
     def get_prediction_confidence(self, config: AgentConfig) -> float:
         """0 (nothing known) to 1."""
-        return float(self._predict(config)["confidence"])
+        return float(self.predict_resource_requirements(config)["confidence"])
 
 
 def _number(value: float | None) -> float:
