@@ -51,10 +51,14 @@ int host_new(const struct core_options *options, ac_clock_fn clock, void *clock_
     return 0;
 }
 
-static void handler_unref(struct handler *handler)
+/* Whoever gets true frees it, unlocked: what frees the userdata may call back, as handlers may. */
+static bool handler_unref(struct handler *handler)
 {
-    if (--handler->references > 0)
-        return;
+    return --handler->references == 0;
+}
+
+static void handler_free(struct handler *handler)
+{
     if (handler->free_userdata)
         handler->free_userdata(handler->userdata);
     mem_free(handler);
@@ -65,7 +69,7 @@ void host_free(struct host *host)
     if (!host)
         return;
     for (size_t i = 0; i < host->n_handlers; i++)
-        handler_unref(host->handlers[i]);
+        handler_free(host->handlers[i]);
     core_free(host->core);
     pthread_mutex_destroy(&host->lock);
     mem_free(host);
@@ -109,8 +113,17 @@ static void host_call_handlers(struct host *host, const struct ac_alert *alert)
     for (size_t i = 0; i < n; i++)
         called[i]->call(called[i]->userdata, alert);
     pthread_mutex_lock(&host->lock);
-    for (size_t i = 0; i < n; i++)
-        handler_unref(called[i]);
+    size_t removed = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (handler_unref(called[i]))
+            called[removed++] = called[i];
+    }
+    if (removed == 0)
+        return;
+    pthread_mutex_unlock(&host->lock);
+    for (size_t i = 0; i < removed; i++)
+        handler_free(called[i]);
+    pthread_mutex_lock(&host->lock);
 }
 
 static void host_dispatch(struct host *host)
@@ -128,6 +141,11 @@ void host_unlock(struct host *host)
 {
     if (host->core->events_count > 0 && !host->dispatching)
         host_dispatch(host);
+    pthread_mutex_unlock(&host->lock);
+}
+
+void host_unlock_only(struct host *host)
+{
     pthread_mutex_unlock(&host->lock);
 }
 
@@ -159,18 +177,19 @@ int host_add_handler(struct host *host, ac_alert_handler handler, void *userdata
 
 int host_remove_handler(struct host *host, uint64_t handler)
 {
-    int r = -ENOENT;
+    struct handler *removed = NULL;
+    bool last = false;
     pthread_mutex_lock(&host->lock);
-    for (size_t i = 0; i < host->n_handlers; i++) {
+    for (size_t i = 0; !removed && i < host->n_handlers; i++) {
         if (host->handlers[i]->id != handler)
             continue;
-        struct handler *removed = host->handlers[i];
+        removed = host->handlers[i];
         memmove(&host->handlers[i], &host->handlers[i + 1],
             (--host->n_handlers - i) * sizeof(host->handlers[0]));
-        handler_unref(removed);
-        r = 0;
-        break;
+        last = handler_unref(removed);
     }
     pthread_mutex_unlock(&host->lock);
-    return r;
+    if (last)
+        handler_free(removed);
+    return removed ? 0 : -ENOENT;
 }

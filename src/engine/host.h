@@ -18,12 +18,15 @@ struct host;
 int host_new(const struct core_options *options, ac_clock_fn clock, void *clock_userdata,
     struct host **ret_host);
 
-/* Handlers that are still registered get their userdata freed. */
+/* Handlers that are still registered get their userdata freed; it is always freed unlocked. */
 void host_free(struct host *host);
 
 /* The core, until host_unlock, which then runs handlers for what happened meanwhile. */
 struct core *host_lock(struct host *host);
 void host_unlock(struct host *host);
+
+/* Leaves the handlers to the next host_unlock: for who holds another lock, which they may want. */
+void host_unlock_only(struct host *host);
 
 /* Now, on the host's clock; within 4 ms of the truth (wall time after a step of the clock: within
  * 100 ms). */

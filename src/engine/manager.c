@@ -35,8 +35,7 @@ struct ac_manager {
     bool meters_processes;       /* source walks processes, not the machine alone */
     _Atomic uint64_t sampled_ns; /* monotonic, last sample */
     _Atomic uint64_t samples;
-    pthread_mutex_t start_lock; /* guards ticker */
-    struct ticker *ticker;
+    struct ticker_seat seat;
 };
 
 EXPORT void ac_manager_options_init(struct ac_manager_options *ret_options)
@@ -75,14 +74,15 @@ static int manager_check_options(const struct ac_manager_options *options, struc
 
 /* ---- Sampling */
 
-/* Called by the collector for each process: whether its costly files are worth reading. */
+/* Called by the collector for each process: whether its costly files are worth reading. The sample
+ * lock is held, so that no handler may run: ac_manager_attach takes it. */
 static bool manager_wants(void *userdata, int32_t pid, uint64_t start_ticks, int32_t ppid)
 {
     struct ac_manager *manager = userdata;
     const struct registry *registry = core_registry(host_lock(manager->host));
     bool wanted = registry_slot_of(registry, pid, start_ticks) != 0 ||
                   registry_slot_of(registry, ppid, 0) != 0;
-    host_unlock(manager->host);
+    host_unlock_only(manager->host);
     return wanted;
 }
 
@@ -194,7 +194,7 @@ EXPORT int ac_manager_new(const struct ac_manager_options *options, struct ac_ma
     if (!manager)
         return error_errno(error, -ENOMEM, "manager");
     pthread_mutex_init(&manager->sample_lock, NULL);
-    pthread_mutex_init(&manager->start_lock, NULL);
+    ticker_seat_init(&manager->seat);
     manager->check_interval_ms = options->check_interval_ms;
     r = manager_build(manager, options, error);
     if (r < 0) {
@@ -217,7 +217,7 @@ EXPORT void ac_manager_free(struct ac_manager *manager)
         manager->source->ops->free(manager->source);
     host_free(manager->host);
     pthread_mutex_destroy(&manager->sample_lock);
-    pthread_mutex_destroy(&manager->start_lock);
+    ticker_seat_done(&manager->seat);
     mem_free(manager->proc_path);
     mem_free(manager);
 }
@@ -249,22 +249,15 @@ EXPORT int ac_manager_start(struct ac_manager *manager, struct ac_error *error)
         .interval_ms = manager->check_interval_ms,
         .timeout_ms = MAX(manager->check_interval_ms, 1000u),
     };
-    int r = 0;
     if (!manager->monitor)
         return 0;
-    pthread_mutex_lock(&manager->start_lock);
-    if (!manager->ticker)
-        r = ticker_start(&options, &manager->ticker);
-    pthread_mutex_unlock(&manager->start_lock);
-    return r < 0 ? error_errno(error, r, "starting the sampler thread") : 0;
+    int r = ticker_seat_start(&manager->seat, &options);
+    return r < 0 && r != -EALREADY ? error_errno(error, r, "starting the sampler thread") : 0;
 }
 
 EXPORT void ac_manager_stop(struct ac_manager *manager)
 {
-    pthread_mutex_lock(&manager->start_lock);
-    struct ticker *ticker = TAKE_PTR(manager->ticker);
-    pthread_mutex_unlock(&manager->start_lock);
-    ticker_stop(ticker);
+    ticker_seat_stop(&manager->seat);
 }
 
 EXPORT struct ac_monitor *ac_manager_monitor(struct ac_manager *manager)

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +22,8 @@ struct ac_monitor {
     bool owns_host;
     uint32_t check_interval_ms;
     uint32_t provider_timeout_ms;
-    pthread_mutex_t lock; /* guards what follows; taken before the host's */
-    struct ticker *ticker;
-    uint64_t checks; /* guarded by the host's lock */
+    struct ticker_seat seat; /* its lock is taken before the host's */
+    uint64_t checks;         /* guarded by the host's lock */
     _Atomic uint64_t provider_failures;
     _Atomic bool provider_failing;
 };
@@ -77,7 +75,7 @@ int monitor_new_view(
     struct ac_monitor *monitor = mem_alloc(sizeof(*monitor));
     if (!monitor)
         return -ENOMEM;
-    pthread_mutex_init(&monitor->lock, NULL);
+    ticker_seat_init(&monitor->seat);
     monitor->host = host;
     monitor->check_interval_ms = options->check_interval_ms;
     monitor->provider_timeout_ms = options->provider_timeout_ms
@@ -123,7 +121,7 @@ EXPORT void ac_monitor_free(struct ac_monitor *monitor)
     ac_monitor_stop(monitor);
     if (monitor->owns_host)
         host_free(monitor->host);
-    pthread_mutex_destroy(&monitor->lock);
+    ticker_seat_done(&monitor->seat);
     mem_free(monitor);
 }
 
@@ -199,9 +197,7 @@ EXPORT int ac_monitor_start(
         .interval_ms = monitor->check_interval_ms,
         .timeout_ms = monitor->provider_timeout_ms,
     };
-    pthread_mutex_lock(&monitor->lock);
-    int r = monitor->ticker ? -EALREADY : ticker_start(&options, &monitor->ticker);
-    pthread_mutex_unlock(&monitor->lock);
+    int r = ticker_seat_start(&monitor->seat, &options);
     if (r == -EALREADY)
         return error_set(error, r, "the monitor runs already");
     if (r < 0)
@@ -211,19 +207,12 @@ EXPORT int ac_monitor_start(
 
 EXPORT void ac_monitor_stop(struct ac_monitor *monitor)
 {
-    pthread_mutex_lock(&monitor->lock);
-    struct ticker *ticker = TAKE_PTR(monitor->ticker);
-    pthread_mutex_unlock(&monitor->lock);
-    ticker_stop(ticker);
+    ticker_seat_stop(&monitor->seat);
 }
 
 EXPORT bool ac_monitor_running(const struct ac_monitor *monitor)
 {
-    struct ac_monitor *m = (struct ac_monitor *)monitor;
-    pthread_mutex_lock(&m->lock);
-    bool running = m->ticker != NULL;
-    pthread_mutex_unlock(&m->lock);
-    return running;
+    return ticker_seat_taken(&((struct ac_monitor *)monitor)->seat);
 }
 
 /* ---- Usage, alerts, history */
@@ -337,9 +326,7 @@ EXPORT void ac_monitor_stats(struct ac_monitor *monitor, struct ac_monitor_stats
         .subjects = registry_count(core_registry(core)),
     };
     host_unlock(monitor->host);
-    pthread_mutex_lock(&monitor->lock);
-    ret_stats->provider_hanging = monitor->ticker ? ticker_hanging(monitor->ticker) : 0;
-    pthread_mutex_unlock(&monitor->lock);
+    ret_stats->provider_hanging = ticker_seat_hanging(&monitor->seat);
 }
 
 EXPORT void ac_monitor_limits(struct ac_monitor *monitor, struct ac_limits *ret_limits)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -30,8 +31,10 @@ struct call {
 
 struct ticker {
     struct shared *shared;
-    struct call *call; /* NULL = none at work */
+    struct call *call;        /* NULL = none at work */
+    struct ticker_seat *seat; /* NULL = none */
     pthread_t thread;
+    pid_t process;     /* the threads are in */
     bool self_stopped; /* ticker_stop came from commit(): the thread frees */
 };
 
@@ -211,10 +214,17 @@ static void ticker_end(struct ticker *ticker)
         call_unref(TAKE_PTR(ticker->call));
     }
     shared_unref_unlock(shared);
-    if (free_self) {
-        pthread_detach(pthread_self());
-        mem_free(ticker);
-    }
+    if (!free_self)
+        return;
+    struct ticker_seat *seat = ticker->seat;
+    pthread_detach(pthread_self());
+    mem_free(ticker);
+    if (!seat)
+        return;
+    pthread_mutex_lock(&seat->lock);
+    seat->ending--;
+    pthread_cond_broadcast(&seat->ended);
+    pthread_mutex_unlock(&seat->lock); /* its owner may be gone from here on */
 }
 
 static void *ticker_main(void *argument)
@@ -267,6 +277,7 @@ int ticker_start(const struct ticker_options *options, struct ticker **ret_ticke
         return -ENOMEM;
     }
     ticker->shared = shared;
+    ticker->process = getpid();
     pthread_mutex_lock(&shared->lock); /* held so that .thread is set before it is needed */
     int r = thread_start(ticker_main, ticker, false, &ticker->thread);
     if (r < 0) {
@@ -280,7 +291,7 @@ int ticker_start(const struct ticker_options *options, struct ticker **ret_ticke
 
 void ticker_stop(struct ticker *ticker)
 {
-    if (!ticker)
+    if (!ticker || ticker->process != getpid())
         return;
     bool from_within = current_ticker == ticker;
     pthread_mutex_lock(&ticker->shared->lock);
@@ -299,5 +310,62 @@ uint32_t ticker_hanging(struct ticker *ticker)
     pthread_mutex_lock(&ticker->shared->lock);
     uint32_t hanging = ticker->shared->hanging;
     pthread_mutex_unlock(&ticker->shared->lock);
+    return hanging;
+}
+
+/* ---- Seats */
+
+void ticker_seat_init(struct ticker_seat *seat)
+{
+    *seat = (struct ticker_seat){0};
+    pthread_mutex_init(&seat->lock, NULL);
+    pthread_cond_init(&seat->ended, NULL);
+}
+
+void ticker_seat_done(struct ticker_seat *seat)
+{
+    pthread_mutex_destroy(&seat->lock);
+    pthread_cond_destroy(&seat->ended);
+}
+
+int ticker_seat_start(struct ticker_seat *seat, const struct ticker_options *options)
+{
+    pthread_mutex_lock(&seat->lock);
+    int r = seat->ticker ? -EALREADY : ticker_start(options, &seat->ticker);
+    if (r == 0)
+        seat->ticker->seat = seat;
+    pthread_mutex_unlock(&seat->lock);
+    return r;
+}
+
+void ticker_seat_stop(struct ticker_seat *seat)
+{
+    bool from_within = current_ticker && current_ticker->seat == seat;
+    pthread_mutex_lock(&seat->lock);
+    struct ticker *ticker = TAKE_PTR(seat->ticker);
+    seat->ending += ticker && ticker == current_ticker;
+    pthread_mutex_unlock(&seat->lock);
+    ticker_stop(ticker);
+    if (from_within)
+        return;
+    pthread_mutex_lock(&seat->lock);
+    while (seat->ending > 0)
+        pthread_cond_wait(&seat->ended, &seat->lock);
+    pthread_mutex_unlock(&seat->lock);
+}
+
+bool ticker_seat_taken(struct ticker_seat *seat)
+{
+    pthread_mutex_lock(&seat->lock);
+    bool taken = seat->ticker != NULL;
+    pthread_mutex_unlock(&seat->lock);
+    return taken;
+}
+
+uint32_t ticker_seat_hanging(struct ticker_seat *seat)
+{
+    pthread_mutex_lock(&seat->lock);
+    uint32_t hanging = seat->ticker ? ticker_hanging(seat->ticker) : 0;
+    pthread_mutex_unlock(&seat->lock);
     return hanging;
 }

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -148,6 +149,47 @@ static void test_handlers_are_capped_and_removed(void **state)
     assert_int_equal(seen.calls, 63);
     ac_monitor_free(monitor);
     assert_int_equal(seen.frees, 64);
+}
+
+/* What frees a handler's userdata may call back, too: a destructor of a binding does. */
+struct owner {
+    struct ac_monitor *monitor;
+    uint64_t other, self;
+    bool removes_itself;
+    unsigned frees;
+};
+
+static void owner_alert(void *userdata, const struct ac_alert *alert)
+{
+    struct owner *owner = userdata;
+    (void)alert;
+    if (owner->removes_itself)
+        assert_int_equal(ac_monitor_remove_handler(owner->monitor, owner->self), 0);
+}
+
+static void owner_free(void *userdata)
+{
+    struct owner *owner = userdata;
+    owner->frees++;
+    assert_int_equal(ac_monitor_remove_handler(owner->monitor, owner->other), 0);
+}
+
+static void test_freeing_userdata_calls_back(void **state)
+{
+    struct seen seen = SEEN_INIT;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct ac_monitor *monitor = make(5000, 0);
+        struct owner owner = {.monitor = monitor, .removes_itself = i == 1};
+        ac_monitor_on_alert(monitor, on_alert, &seen, NULL, &owner.other);
+        ac_monitor_on_alert(monitor, owner_alert, &owner, owner_free, &owner.self);
+        if (owner.removes_itself)
+            check(monitor, 99);
+        else
+            assert_int_equal(ac_monitor_remove_handler(monitor, owner.self), 0);
+        assert_int_equal(owner.frees, 1);
+        ac_monitor_free(monitor);
+    }
 }
 
 static void test_manual_alert(void **state)
@@ -291,6 +333,70 @@ static void *hammer(void *userdata)
     return NULL;
 }
 
+static int busy_provider(void *userdata, struct ac_usage *ret_usage)
+{
+    (void)userdata;
+    *ret_usage = cpu(99);
+    return 0;
+}
+
+struct stopper {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct ac_monitor *monitor;
+    bool stopped, returned;
+};
+
+static void stop_and_linger(void *userdata, const struct ac_alert *alert)
+{
+    struct stopper *stopper = userdata;
+    (void)alert;
+    ac_monitor_stop(stopper->monitor);
+    pthread_mutex_lock(&stopper->lock);
+    stopper->stopped = true;
+    pthread_cond_broadcast(&stopper->changed);
+    pthread_mutex_unlock(&stopper->lock);
+    usleep(50000); /* as good as for ever for one that does not wait */
+    stopper->returned = true;
+}
+
+/* A handler that stops the monitor is still at work when another thread frees the monitor. */
+static void test_free_waits_for_a_handler_that_stopped(void **state)
+{
+    struct stopper stopper = {
+        .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    (void)state;
+    stopper.monitor = make(10, 0);
+    ac_monitor_on_alert(stopper.monitor, stop_and_linger, &stopper, NULL, NULL);
+    assert_int_equal(ac_monitor_start(stopper.monitor, busy_provider, NULL, NULL), 0);
+    pthread_mutex_lock(&stopper.lock);
+    while (!stopper.stopped)
+        pthread_cond_wait(&stopper.changed, &stopper.lock);
+    pthread_mutex_unlock(&stopper.lock);
+    assert_false(ac_monitor_running(stopper.monitor));
+    ac_monitor_free(stopper.monitor);
+    assert_true(stopper.returned);
+}
+
+/* The threads are not in a forked child: freeing there must not wait for them. */
+static void test_free_in_a_forked_child(void **state)
+{
+    int status;
+    (void)state;
+    struct ac_monitor *monitor = make(60000, 0);
+    assert_int_equal(ac_monitor_start(monitor, busy_provider, NULL, NULL), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(30);
+        ac_monitor_free(monitor);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ac_monitor_free(monitor);
+}
+
 static void test_threads(void **state)
 {
     struct seen seen = SEEN_INIT;
@@ -358,6 +464,9 @@ int main(void)
         cmocka_unit_test(test_acknowledge),
         cmocka_unit_test(test_handler_calls_back),
         cmocka_unit_test(test_handlers_are_capped_and_removed),
+        cmocka_unit_test(test_freeing_userdata_calls_back),
+        cmocka_unit_test(test_free_waits_for_a_handler_that_stopped),
+        cmocka_unit_test(test_free_in_a_forked_child),
         cmocka_unit_test(test_manual_alert),
         cmocka_unit_test(test_history),
         cmocka_unit_test(test_provider_that_fails_or_hangs),
