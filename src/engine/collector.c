@@ -7,6 +7,14 @@
 #include "os/bpf_collector.h"
 #include "os/netlink_collector.h"
 
+static int open_procfs(const struct procfs_options *options, uint32_t max_agents,
+    struct collector_source **ret_source, struct ac_error *error)
+{
+    struct procfs_options watching = *options;
+    watching.max_slot = max_agents;
+    return procfs_new(&watching, ret_source, error);
+}
+
 static int open_bpf(const struct procfs_options *options, uint32_t max_agents,
     struct collector_source **ret_source, struct ac_error *error)
 {
@@ -42,7 +50,7 @@ int collector_open(enum config_collector wanted, const struct procfs_options *op
     int r;
 
     if (wanted == CONFIG_COLLECTOR_PROCFS) {
-        r = procfs_new(options, ret_source, error);
+        r = open_procfs(options, max_agents, ret_source, error);
         if (r == 0)
             snprintf(ret_reason, COLLECTOR_REASON_MAX, "the configuration asks for it");
         return r;

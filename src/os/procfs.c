@@ -29,6 +29,7 @@
 #include "base/mem.h"
 #include "base/parse.h"
 #include "os/procfs_internal.h"
+#include "os/watch.h"
 
 #define DIRENTS_SIZE 32768
 #define STAT_TEXT_SIZE                                                                             \
@@ -45,6 +46,7 @@ struct procfs {
     procfs_wanted wanted;
     void *wanted_userdata;
     struct machine_reader *machine;
+    struct watch *watch; /* NULL = nothing is watched */
     struct proc_files *files;
     struct proc_record *records;
     size_t count;
@@ -255,6 +257,11 @@ static int procfs_read(struct collector_source *source, struct sample *ret_sampl
         sample.procs = procfs->records;
         sample.n_procs = procfs->count;
     }
+    if (procfs->watch) {
+        struct group_record *groups;
+        sample.n_groups = watch_read(procfs->watch, &groups);
+        sample.groups = groups;
+    }
     *ret_sample = sample;
     return 0;
 }
@@ -266,14 +273,57 @@ static void procfs_free(struct collector_source *source)
         return;
     proc_files_free(procfs->files);
     machine_reader_free(procfs->machine);
+    watch_free(procfs->watch);
     io_closep(&procfs->proc_fd);
     mem_free(procfs->records);
     mem_free(procfs);
 }
 
+/* ---- What does not wait for the tick. Membership is the registry's business here. */
+
+static int procfs_adopt(
+    struct collector_source *source, agent_slot slot, int32_t pid, uint64_t start_ticks)
+{
+    struct procfs *procfs = (struct procfs *)source;
+    (void)start_ticks;
+    if (procfs->watch)
+        (void)watch_root(procfs->watch, slot, pid); /* a help, not a must */
+    return 0;
+}
+
+static void procfs_release(struct collector_source *source, agent_slot slot)
+{
+    struct procfs *procfs = (struct procfs *)source;
+    if (procfs->watch)
+        watch_release(procfs->watch, slot);
+}
+
+static int procfs_watch_group(struct collector_source *source, agent_slot slot, int cgroup_dir_fd)
+{
+    struct procfs *procfs = (struct procfs *)source;
+    return procfs->watch ? watch_group(procfs->watch, slot, cgroup_dir_fd) : -EOPNOTSUPP;
+}
+
+static int procfs_event_fd(struct collector_source *source)
+{
+    struct procfs *procfs = (struct procfs *)source;
+    return procfs->watch ? watch_fd(procfs->watch) : -1;
+}
+
+static int procfs_handle_events(struct collector_source *source)
+{
+    struct procfs *procfs = (struct procfs *)source;
+    return procfs->watch ? watch_handle(procfs->watch) : 0;
+}
+
 static const struct collector_ops procfs_ops = {
     .name = "procfs",
     .read = procfs_read,
+    .adopt = procfs_adopt,
+    .release = procfs_release,
+    .watch_group = procfs_watch_group,
+    .event_fd = procfs_event_fd,
+    .handle_events = procfs_handle_events,
     .free = procfs_free,
 };
 
@@ -321,6 +371,9 @@ int procfs_new(const struct procfs_options *options, struct collector_source **r
         return error_errno(error, procfs->proc_fd, "cannot open %s", path);
     procfs->statm_is_exact = probe_statm(procfs->proc_fd);
     procfs->size_counts_fds = probe_fd_size(procfs->proc_fd);
+    int w = options->max_slot ? watch_new(options->max_slot, &procfs->watch) : 0;
+    if (w < 0)
+        return error_errno(error, w, "cannot watch agents");
     int r = machine_reader_new(options, &procfs->machine, error);
     if (r < 0)
         return r;

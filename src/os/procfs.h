@@ -18,6 +18,8 @@ struct procfs_options {
     const char *cgroup_path; /* NULL = found in /proc/self/mountinfo; "" = none */
     bool processes;          /* false: the machine only */
     bool thorough;           /* io and descriptors of every process, not only of members */
+    uint32_t max_slot;       /* largest slot whose cgroup and first process may be watched;
+                                0: nothing is watched, and there is no event_fd */
 };
 
 /* Returns 0, or -errno with @error. Free through ops->free. */
