@@ -54,22 +54,25 @@ int sql_get(
 
 /* ---- Directory and lock ------------------------------------------------------------------- */
 
-/* Makes @path and what is missing above it, for us alone. */
+/* Makes @path and what is missing above it, for us alone. Returns 0; -EROFS or -EACCES where it
+ * could not be made (it may be there for all that); -errno with @error. */
 static int make_directory(const char *path, struct ac_error *error)
 {
     char part[PATH_SIZE_MAX];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof(part))
         return error_set(error, -EINVAL, "%.60s: is no path of a directory", path);
+    int r = 0;
     for (size_t i = 1; i <= length; i++) {
         if (path[i] != '/' && path[i] != 0)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if (mkdir(part, 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            return error_errno(error, -errno, "%s", part);
+        r = mkdir(part, 0700) < 0 && errno != EEXIST ? -errno : 0;
+        if (r < 0 && r != -EROFS && r != -EACCES)
+            return error_errno(error, r, "%s", part);
     }
-    return 0;
+    return r;
 }
 
 /* Returns a descriptor of the directory, after making sure that no other user can change it. */
@@ -77,11 +80,12 @@ static int open_directory(const char *path, struct ac_error *error)
 {
     struct stat status;
     int r = make_directory(path, error);
-    if (r < 0)
+    if (r < 0 && r != -EROFS && r != -EACCES)
         return r;
     int fd = io_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
-        return error_errno(error, fd, "%s", path);
+        return error_errno(error, fd == -ENOENT && r < 0 ? r : fd, "%s", path);
+    r = 0;
     if (fstat(fd, &status) < 0)
         r = error_errno(error, -errno, "%s", path);
     else if (status.st_uid != geteuid() && status.st_uid != 0)

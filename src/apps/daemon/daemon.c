@@ -344,6 +344,7 @@ static int open_loop(struct daemon *daemon, struct ac_error *error)
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         sigaddset(&mask, signals[i]);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the state, not our end */
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return error_errno(error, -errno, "signals");
     int r = sd_event_default(&daemon->event);
