@@ -151,14 +151,17 @@ static void core_raise_for(
     (void)rules_raise(core->rules, &subject, raise, core->now, NULL);
 }
 
+/* Old kills of a restored agent were told before the restart. */
 static void core_check_oom(struct core *core, const struct agent *agent)
 {
     struct core_slot *memory = core_slot_at(core, agent->slot);
     if (!memory || !(agent->group.known & GROUP_KNOWN_EVENTS))
         return;
+    bool told = !memory->oom_seen && agent->added.mono.ns < core->first.ns;
     uint64_t kills = agent->group.oom_kills - MIN(agent->group.oom_kills, memory->oom_kills);
     memory->oom_kills = agent->group.oom_kills;
-    if (kills == 0)
+    memory->oom_seen = true;
+    if (kills == 0 || told)
         return;
     char text[256];
     snprintf(text, sizeof(text),
@@ -373,6 +376,8 @@ int core_tick(struct core *core, const struct sample *sample)
     if (r < 0)
         return r;
     core->now = sample->when;
+    if (core->first.ns == 0)
+        core->first = sample->when.mono;
     core_tick_machine(core);
     core_tick_agents(core);
     core_tick_ended(core, &changes);

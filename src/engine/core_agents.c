@@ -129,8 +129,11 @@ int core_agent_attach(struct core *core, const struct agent_spec *spec, struct m
     const struct agent *agent = registry_get(core->registry, spec->id);
     if (!agent || agent->state == AGENT_EXITED || agent->spec.root_pid != 0)
         return core_agent_add(core, spec, now, ret_agent, error);
+    int r = check_root(core, spec, error);
+    if (r < 0)
+        return r;
     core->now = now;
-    int r = registry_set_root(core->registry, spec->id, spec->root_pid, spec->root_start_ticks);
+    r = registry_set_root(core->registry, spec->id, spec->root_pid, spec->root_start_ticks);
     if (r < 0)
         return add_error(spec, r, error);
     agent = registry_get(core->registry, spec->id);

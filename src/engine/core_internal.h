@@ -13,6 +13,7 @@ struct core_inbox;
 /* What core itself remembers of an agent, by slot. */
 struct core_slot {
     uint64_t oom_kills;   /* as last seen in its cgroup */
+    bool oom_seen;        /* .oom_kills has been read */
     uint64_t orphaned_ns; /* monotonic: since when its root is gone; 0 = it is not, or told */
     bool learnt;          /* its run went to the predictor */
 };
@@ -35,6 +36,7 @@ struct core {
     agent_slot *waiting;        /* slots whose inbox holds a usage; room for n_inboxes */
     uint32_t n_inboxes, n_waiting;
     uint64_t machine_fds_max;
+    struct mono first;    /* tick; agents that are older were restored */
     struct moment now;    /* of the call in progress: what events are stamped with */
     struct event *events; /* ring */
     size_t events_capacity, events_first, events_count;

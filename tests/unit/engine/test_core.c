@@ -227,6 +227,11 @@ static void test_one_process_is_one_agent(void **state)
     core_tick(core, &world.sample);
     assert_int_equal(core_agent_add(core, &second, world.sample.when, NULL, &error), -EEXIST);
     assert_non_null(strstr(error.message, "agent first already"));
+    struct ac_usage usage;
+    ac_usage_init(&usage);
+    core_report(core, "second", &usage, world.sample.when, true, NULL);
+    assert_int_equal(core_agent_attach(core, &second, world.sample.when, NULL, &error), -EEXIST);
+    assert_int_equal(registry_get(core_registry(core), "second")->spec.root_pid, 0);
     assert_int_equal(core_agent_add(core, &nested, world.sample.when, NULL, &error), 0);
     core_tick(core, &world.sample);
     assert_int_equal(registry_get(core_registry(core), "first")->processes, 1);
@@ -259,6 +264,35 @@ static void test_oom_kill_is_an_emergency_once(void **state)
     world_pass(&world, 1);
     core_tick(core, &world.sample);
     assert_int_equal(drain(core, EVENT_ALERT, NULL), 0);
+    core_free(core);
+}
+
+/* The cgroup of an agent outlives the daemon, and with it the count of its kills. */
+static void test_old_oom_kills_are_not_told_again(void **state)
+{
+    struct world world;
+    struct event event;
+    const struct agent *agent;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    core_tick(core, &world.sample);
+    struct moment before = world.sample.when;
+    before.mono.ns -= 100 * NS_PER_SEC;
+    core_agent_add(core, &spec, before, &agent, NULL);
+    world_proc(&world, 10, 1);
+    world.groups[0] =
+        (struct group_record){.slot = agent->slot, .known = GROUP_KNOWN_EVENTS, .oom_kills = 2};
+    world.sample.n_groups = 1;
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, NULL), 0);
+    world_pass(&world, 1);
+    world.groups[0].oom_kills = 3;
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, &event), 1);
+    assert_true(event.of.alert.current_value == 1);
     core_free(core);
 }
 
@@ -476,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_orphans_are_told),
         cmocka_unit_test(test_one_process_is_one_agent),
         cmocka_unit_test(test_oom_kill_is_an_emergency_once),
+        cmocka_unit_test(test_old_oom_kills_are_not_told_again),
         cmocka_unit_test(test_allocations_never_promise_twice),
         cmocka_unit_test(test_reported_agents),
         cmocka_unit_test(test_reports_in_a_tight_loop),
