@@ -21,7 +21,7 @@
 /* ---- The unix socket */
 
 /* Makes the directory of @path where it is missing. One that others can write to would let them
- * put a socket of their own in our place. */
+ * put a socket of their own in our place, or a link that chmod and chown follow. */
 static int check_directory(const char *path, struct ac_error *error)
 {
     struct buf directory CLEANUP(buf_done) = {0};
@@ -37,7 +37,7 @@ static int check_directory(const char *path, struct ac_error *error)
         return error_errno(error, -errno, "socket %s: directory %s", path, directory.data);
     if (stat(directory.data, &info) < 0)
         return error_errno(error, -errno, "socket %s: directory %s", path, directory.data);
-    bool foreign = info.st_uid != geteuid() && info.st_uid != 0 && geteuid() != 0;
+    bool foreign = info.st_uid != geteuid() && info.st_uid != 0;
     bool others = foreign || ((info.st_mode & S_IWOTH) && !(info.st_mode & S_ISVTX));
     if (others)
         return error_set(error, -EPERM,

@@ -53,17 +53,26 @@ static struct net_conn *conn_new(struct http_side *side, int fd, const struct ne
     return conn;
 }
 
-/* An ordinary user gets a quarter of the connections, so that nobody can lock the others out. */
-static bool at_cap(const struct net_server *server, const struct net_peer *peer)
+bool share_spent(uint32_t most, uint32_t own, uint32_t strangers)
 {
-    uint32_t most = server->options.max_connections, share = MAX(most / 4, 1u), count = 0;
+    uint32_t share = MAX(most / 4, 1u);
+    return own >= share || strangers >= MAX(most - share, 1u);
+}
+
+/* Over TCP everybody is a stranger: who it is shows with the request. */
+static bool at_cap(const struct http_side *side, const struct net_peer *peer)
+{
+    const struct net_server *server = side->server;
+    uint32_t most = server->options.max_connections, own = 0, strangers = 0;
     if (server->stats.connections >= most)
         return true;
-    if (peer->privileged || peer->uid == UINT32_MAX)
+    if (peer->privileged)
         return false;
-    for (const struct net_conn *conn = server->conns; conn; conn = conn->next)
-        count += conn->peer.uid == peer->uid;
-    return count >= share;
+    for (const struct net_conn *conn = server->conns; conn; conn = conn->next) {
+        strangers += !conn->side->local || !conn->peer.privileged;
+        own += side->local && conn->side->local && conn->peer.uid == peer->uid;
+    }
+    return share_spent(most, own, strangers);
 }
 
 void conns_forget_refused(struct net_server *server)
@@ -107,7 +116,7 @@ static void take_connection(
         close(fd);
         return;
     }
-    if (at_cap(server, &peer)) {
+    if (at_cap(side, &peer)) {
         refuse(side, fd);
         return;
     }

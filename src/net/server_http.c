@@ -111,14 +111,16 @@ static ssize_t on_stream_read(void *userdata, uint64_t position, char *buffer, s
 
 static bool streams_at_cap(const struct net_server *server, const struct net_peer *peer)
 {
-    uint32_t most = server->options.max_streams, share = MAX(most / 4, 1u), count = 0;
+    uint32_t most = server->options.max_streams, own = 0, strangers = 0;
     if (server->stats.streams >= most)
         return true;
     if (peer->privileged)
         return false;
-    for (const struct net_conn *conn = server->conns; conn; conn = conn->next)
-        count += conn->stream && conn->peer.uid == peer->uid;
-    return count >= share;
+    for (const struct net_conn *conn = server->conns; conn; conn = conn->next) {
+        strangers += conn->stream && !conn->peer.privileged;
+        own += conn->stream && conn->peer.uid == peer->uid;
+    }
+    return share_spent(most, own, strangers);
 }
 
 /* Turns the connection into a stream, or the reply into a refusal. */

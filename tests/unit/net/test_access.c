@@ -172,11 +172,31 @@ static void test_other_user(void **state)
     assert_int_equal(ask_as(f, 0, GET("/v1/agents/mine")), 20);
 }
 
-/* An ordinary user cannot take all connections. */
+/* A process of @uid that takes all the connections it gets. */
+static pid_t hog(const struct fixture *f, uid_t uid, int count)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->socket);
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+        _exit(1);
+    for (int i = 0; i < count; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+            _exit(1);
+    }
+    for (;;)
+        pause();
+}
+
+/* An ordinary user cannot take all connections, nor can all of them together. */
 static void test_share(void **state)
 {
     struct fixture *f = *state;
     struct net_server_options options;
+    pid_t pids[4];
     if (geteuid() != 0) {
         print_message("# skipped: changing users needs root\n");
         skip();
@@ -184,33 +204,21 @@ static void test_share(void **state)
     fixture_options(f, &options);
     options.max_connections = 8;
     fixture_serve(f, &options);
-    int ready[2];
-    assert_int_equal(pipe(ready), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->socket);
-        if (setresgid(OTHER_UID, OTHER_UID, OTHER_UID) < 0 ||
-            setresuid(OTHER_UID, OTHER_UID, OTHER_UID) < 0)
-            _exit(1);
-        for (int i = 0; i < 8; i++) {
-            int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-            if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-                _exit(1);
+    for (unsigned user = 0; user < ARRAY_SIZE(pids); user++) {
+        pids[user] = hog(f, OTHER_UID + user, 8);
+        for (int i = 0; i < 500; i++) {
+            struct net_server_stats stats = stats_of(f);
+            if (stats.connections + stats.connections_refused == 8 * (user + 1))
+                break;
+            fixture_pump(f, 10);
         }
-        (void)!write(ready[1], "x", 1);
-        for (;;)
-            pause();
+        assert_int_equal(stats_of(f).connections, user < 3 ? 2 * (user + 1) : 6);
+        expect(f, GET("/healthz"), 200, NULL);
     }
-    for (int i = 0; i < 500 && stats_of(f).connections_refused < 6; i++)
-        fixture_pump(f, 10);
-    assert_int_equal(stats_of(f).connections, 2);
-    assert_int_equal(stats_of(f).connections_refused, 6);
-    expect(f, GET("/healthz"), 200, NULL);
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-    close(ready[0]);
-    close(ready[1]);
+    for (unsigned user = 0; user < ARRAY_SIZE(pids); user++) {
+        kill(pids[user], SIGKILL);
+        waitpid(pids[user], NULL, 0);
+    }
 }
 
 /* ---- Settings that do not fit together */

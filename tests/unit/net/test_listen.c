@@ -99,6 +99,12 @@ static void test_in_the_way(void **state)
     assert_int_equal(listen_unix_open(place->path, 0600, (gid_t)-1, &listener, &error), -EPERM);
     assert_non_null(strstr(error.message, "other users can replace"));
     assert_int_equal(chmod(place->directory, 0700), 0);
+    if (geteuid() != 0)
+        return;
+    /* Root's socket in a user's directory. */
+    assert_int_equal(chown(place->directory, 4711, (gid_t)-1), 0);
+    assert_int_equal(listen_unix_open(place->path, 0600, (gid_t)-1, &listener, &error), -EPERM);
+    assert_int_equal(chown(place->directory, 0, (gid_t)-1), 0);
 }
 
 static void test_bad_paths(void **state)
