@@ -2,6 +2,8 @@
 /* agentcored: the daemon. Options, configuration, then daemon.c. */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/resource.h>
 
 #include "base/mem.h"
 #include "daemon.h"
@@ -18,11 +20,23 @@ static int print_config(enum options_action action)
     return EXIT_OK;
 }
 
+/* The soft limit is low for programs that use select(2), which we do not. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int run(const struct options *options, struct config *config)
 {
     struct ac_error error;
     struct daemon *daemon;
+    umask(0077); /* what is made is ours alone; the socket's mode is set by itself */
     log_set_level(config->log_level);
+    raise_descriptors();
     int r = daemon_new(options, config, &daemon, &error);
     if (r < 0) {
         fprintf(stderr, "agentcored: %s\n", error.message);
