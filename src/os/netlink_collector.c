@@ -89,7 +89,7 @@ static int follower_add(
  * change while it is walked. */
 static void followers_sweep(struct netlink_collector *collector, agent_slot slot)
 {
-    int32_t pids[256];
+    int32_t pids[4096];
     size_t n;
 
     do {

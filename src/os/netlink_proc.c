@@ -19,6 +19,8 @@
 #define QUEUE_BYTES  (8 << 20) /* about 20,000 exits between two samples */
 #define MESSAGE_MAX  16384
 #define ANSWER_TRIES 8
+#define DRAIN_MAX    262144 /* messages: forks that come faster than they are read must not hold us \
+                             */
 #define SHORT_NS     (100 * NS_PER_MSEC)
 #define TGID_VERSION 12 /* taskstats tells the process since then */
 
@@ -292,7 +294,7 @@ static int drain(
 {
     struct sockaddr_nl from;
 
-    for (;;) {
+    for (int i = 0; i < DRAIN_MAX; i++) {
         socklen_t from_length = sizeof(from);
         if (fault_hit(FAULT_SYSCALL))
             return -EIO;
@@ -307,6 +309,7 @@ static int drain(
         else if (n > 0 && from.nl_pid == 0) /* the kernel, and nobody else */
             parse(netlink->buffer, (size_t)n, handlers);
     }
+    return 0; /* the rest at the next sample */
 }
 
 int netlink_proc_drain(struct netlink_proc *netlink, const struct netlink_handlers *handlers)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
@@ -28,6 +29,12 @@
 #define PSI_STALL_US   100000
 #define PSI_WINDOW_US  1000000
 #define EVENTS_AT_ONCE 64
+
+/* Agents must not take the descriptors that the daemon itself needs: groups get a quarter of what
+ * the process may open, first processes an eighth. */
+#define GROUP_PART 4
+#define GROUP_FDS  12 /* its files, its directory, a trigger, two links of BPF */
+#define ROOT_PART  8
 
 enum kind { KIND_TIMER = 1, KIND_EVENTS, KIND_PRESSURE, KIND_ROOT };
 
@@ -48,6 +55,8 @@ struct watch {
     int epoll_fd;
     int timer_fd;
     uint32_t max_slot;
+    size_t groups_max;
+    size_t roots_max;
     uint32_t *group_of; /* slot -> position in groups + 1 */
     struct group *groups;
     struct group_record *records;
@@ -113,6 +122,14 @@ static void watch_freep(struct watch **watch)
     watch_free(*watch);
 }
 
+static void limits_set(struct watch *watch)
+{
+    struct rlimit limit = {.rlim_cur = 1024};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    watch->groups_max = (size_t)(limit.rlim_cur / GROUP_PART / GROUP_FDS);
+    watch->roots_max = (size_t)MIN(limit.rlim_cur / ROOT_PART, (rlim_t)WATCH_ROOTS_MAX);
+}
+
 int watch_new(uint32_t max_slot, struct watch **ret_watch)
 {
     struct watch *watch CLEANUP(watch_freep) = mem_alloc(sizeof(*watch));
@@ -121,6 +138,7 @@ int watch_new(uint32_t max_slot, struct watch **ret_watch)
         return -ENOMEM;
     watch->epoll_fd = watch->timer_fd = -1;
     watch->max_slot = max_slot;
+    limits_set(watch);
     watch->group_of = mem_alloc_array((size_t)max_slot + 1, sizeof(uint32_t));
     if (!watch->group_of)
         return -ENOMEM;
@@ -207,6 +225,8 @@ int watch_group(struct watch *watch, agent_slot slot, int dir_fd)
 
     if (slot == 0 || slot > watch->max_slot)
         return -ERANGE;
+    if (!group_find(watch, slot) && watch->n_groups >= watch->groups_max)
+        return -ENOSPC;
     int r = groups_reserve(watch);
     if (r < 0)
         return r;
@@ -270,7 +290,7 @@ size_t watch_read(struct watch *watch, struct group_record **ret_records)
 
 static int roots_reserve(struct watch *watch)
 {
-    if (watch->n_roots == WATCH_ROOTS_MAX)
+    if (watch->n_roots >= watch->roots_max)
         return -ENOSPC;
     if (watch->n_roots < watch->roots_capacity)
         return 0;

@@ -16,13 +16,16 @@
 
 struct watch;
 
-#define WATCH_ROOTS_MAX 4096 /* ends of further first processes are seen at the tick */
+/* Ends of further first processes, or beyond an eighth of the descriptors that the process may
+ * have, are seen at the tick. */
+#define WATCH_ROOTS_MAX 4096
 
 int watch_new(uint32_t max_slot, struct watch **ret_watch);
 void watch_free(struct watch *watch);
 
 /* Watches the cgroup @dir_fd (borrowed) for @slot, in place of one watched before. Returns 0;
- * -ERANGE; -ENOMEM; -errno where it is no cgroup v2 directory. */
+ * -ERANGE; -ENOMEM; -ENOSPC where groups hold a quarter of the descriptors that the process may
+ * have; -errno where it is no cgroup v2 directory. */
 int watch_group(struct watch *watch, agent_slot slot, int dir_fd);
 
 /* Wakes when @pid ends. Returns 0; -ESRCH; -ENOSPC; -errno. */

@@ -7,7 +7,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -15,6 +17,7 @@
 #include "base/io.h"
 #include "os/cgroup_write.h"
 #include "os/psi.h"
+#include "os/watch.h"
 
 static char directory[] = "/tmp/agentcore-cgroup-XXXXXX";
 static int dir_fd = -1;
@@ -223,6 +226,34 @@ static void test_settings_are_written_as_the_kernel_reads_them(void **state)
     unlinkat(dir_fd, "cpu.max", 0);
 }
 
+/* However many agents come, the process keeps descriptors for itself. */
+static void test_agents_do_not_take_all_descriptors(void **state)
+{
+    struct rlimit full, little;
+    struct watch *watch;
+    int groups = 0, roots = 0;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &full), 0);
+    little = full;
+    little.rlim_cur = MIN(full.rlim_max, (rlim_t)256);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &little), 0);
+    assert_int_equal(watch_new(1000, &watch), 0);
+    while (groups < 1000 && watch_group(watch, (agent_slot)groups + 1, dir_fd) == 0)
+        groups++;
+    assert_int_equal(groups, 256 / 4 / 12);
+    assert_int_equal(watch_group(watch, 999, dir_fd), -ENOSPC);
+    assert_int_equal(watch_group(watch, 1, dir_fd), 0); /* in place of its own */
+    while (roots < 1000 && watch_root(watch, (agent_slot)roots + 1, getpid()) == 0)
+        roots++;
+    assert_int_equal(roots, 256 / 8);
+    assert_int_equal(watch_root(watch, 999, getpid()), -ENOSPC);
+    watch_release(watch, 2);
+    assert_int_equal(watch_group(watch, 999, dir_fd), 0);
+    assert_int_equal(watch_root(watch, 999, getpid()), 0);
+    watch_free(watch);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &full), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +264,8 @@ int main(void)
             test_a_directory_that_is_no_cgroup_is_refused, fixture_make, fixture_remove),
         cmocka_unit_test_setup_teardown(
             test_every_failure_leaves_outputs_alone, fixture_make, fixture_remove),
+        cmocka_unit_test_setup_teardown(
+            test_agents_do_not_take_all_descriptors, fixture_make, fixture_remove),
         cmocka_unit_test(test_io_stat),
         cmocka_unit_test(test_pressure),
         cmocka_unit_test_setup_teardown(
