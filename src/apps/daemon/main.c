@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* agentcored: the daemon. Options, configuration, then daemon.c. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/resource.h>
@@ -34,6 +35,7 @@ static int run(const struct options *options, struct config *config)
 {
     struct ac_error error;
     struct daemon *daemon;
+    mallopt(M_ARENA_MAX, 1); /* the writer of history allocates little: no arena of its own */
     umask(0077); /* what is made is ours alone; the socket's mode is set by itself */
     log_set_level(config->log_level);
     raise_descriptors();
