@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One epoll descriptor with three kinds of members: memory.events and PSI triggers of groups
- * (EPOLLPRI), pidfds of first processes, and the timer of looks. An event's data says what it is:
+ * One epoll descriptor with memory.events and PSI triggers of groups (EPOLLPRI), pidfds of first
+ * processes, and two timers: of looks, and of samples. An event's data says what it is:
  * kind << 32 | slot.
  *
- * Counters of "high" and "max" may rise thousands of times a second; they ask for a sample at
- * most once a second, OOM kills always.
+ * Samples that are asked for come at least 100 ms after the last one: the kernel counts a
+ * machine's CPU time in hundredths of a second, and a rate over less time than a few of them says
+ * 0 or 100 %. Counters of "high" and "max" may rise thousands of times a second; they ask for a
+ * sample at most once a second, OOM kills always.
  */
 #include "os/watch.h"
 
@@ -20,6 +22,7 @@
 #include "os/cgroup_read.h"
 #include "os/psi.h"
 
+#define APART_NS       (100 * NS_PER_MSEC)
 #define LOOK_NS        (100 * NS_PER_MSEC)
 #define LOOK_SHARE     100 /* a look may take 1/100 of the time between two */
 #define GROWTH_MIN     (4u << 20)
@@ -36,7 +39,7 @@
 #define GROUP_FDS  12 /* its files, its directory, a trigger, two links of BPF */
 #define ROOT_PART  8
 
-enum kind { KIND_TIMER = 1, KIND_EVENTS, KIND_PRESSURE, KIND_ROOT };
+enum kind { KIND_TIMER = 1, KIND_DUE, KIND_EVENTS, KIND_PRESSURE, KIND_ROOT };
 
 struct group {
     agent_slot slot;
@@ -54,6 +57,8 @@ struct root {
 struct watch {
     int epoll_fd;
     int timer_fd;
+    int due_fd;          /* a timer: when a sample that was asked for too soon is due */
+    struct mono sampled; /* last; 0 = never */
     uint32_t max_slot;
     size_t groups_max;
     size_t roots_max;
@@ -109,6 +114,7 @@ void watch_free(struct watch *watch)
     for (size_t i = 0; i < watch->n_roots; i++)
         io_closep(&watch->roots[i].fd);
     io_closep(&watch->timer_fd);
+    io_closep(&watch->due_fd);
     io_closep(&watch->epoll_fd);
     mem_free(watch->groups);
     mem_free(watch->records);
@@ -136,7 +142,7 @@ int watch_new(uint32_t max_slot, struct watch **ret_watch)
 
     if (!watch)
         return -ENOMEM;
-    watch->epoll_fd = watch->timer_fd = -1;
+    watch->epoll_fd = watch->timer_fd = watch->due_fd = -1;
     watch->max_slot = max_slot;
     limits_set(watch);
     watch->group_of = mem_alloc_array((size_t)max_slot + 1, sizeof(uint32_t));
@@ -146,9 +152,12 @@ int watch_new(uint32_t max_slot, struct watch **ret_watch)
         return -EMFILE;
     watch->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (watch->epoll_fd < 0 || watch->timer_fd < 0)
+    watch->due_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (watch->epoll_fd < 0 || watch->timer_fd < 0 || watch->due_fd < 0)
         return -errno;
     int r = epoll_member(watch, watch->timer_fd, EPOLLIN, KIND_TIMER, 0);
+    if (r == 0)
+        r = epoll_member(watch, watch->due_fd, EPOLLIN, KIND_DUE, 0);
     if (r < 0)
         return r;
     *ret_watch = TAKE_PTR(watch);
@@ -242,13 +251,19 @@ int watch_group(struct watch *watch, agent_slot slot, int dir_fd)
     return 0;
 }
 
-static void looks_schedule(struct watch *watch, uint64_t after_ns)
+/* @after_ns 0 = never. */
+static void timer_set(int fd, uint64_t after_ns)
 {
     struct itimerspec when = {.it_value = {.tv_sec = (time_t)(after_ns / NS_PER_SEC),
                                   .tv_nsec = (long)(after_ns % NS_PER_SEC)}};
 
+    (void)timerfd_settime(fd, 0, &when, NULL);
+}
+
+static void looks_schedule(struct watch *watch, uint64_t after_ns)
+{
     watch->ticking = after_ns > 0;
-    (void)timerfd_settime(watch->timer_fd, 0, &when, NULL);
+    timer_set(watch->timer_fd, after_ns);
 }
 
 static void group_memory_range(struct group *group, struct group_record *record)
@@ -267,6 +282,8 @@ size_t watch_read(struct watch *watch, struct group_record **ret_records)
 {
     bool growing = watch->looks_wanted;
 
+    watch->sampled = clock_mono();
+    timer_set(watch->due_fd, 0);
     for (size_t i = 0; i < watch->n_groups;) {
         struct group *group = &watch->groups[i];
         int r = cgroup_reader_read(group->reader, &watch->records[i]);
@@ -461,6 +478,8 @@ static bool on_event(struct watch *watch, const struct epoll_event *event)
         if (read(watch->timer_fd, &expirations, sizeof(expirations)) > 0)
             look(watch);
         return false;
+    case KIND_DUE:
+        return read(watch->due_fd, &expirations, sizeof(expirations)) > 0;
     case KIND_EVENTS:
         return group && on_events(watch, group);
     case KIND_PRESSURE:
@@ -480,5 +499,9 @@ int watch_handle(struct watch *watch)
 
     for (int i = 0; i < n; i++)
         now |= on_event(watch, &events[i]);
-    return now;
+    uint64_t since = mono_since(clock_mono(), watch->sampled);
+    if (!now || watch->sampled.ns == 0 || since >= APART_NS)
+        return now;
+    timer_set(watch->due_fd, APART_NS - since);
+    return 0;
 }

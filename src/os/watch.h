@@ -43,7 +43,8 @@ int watch_group_dir_fd(const struct watch *watch, agent_slot slot);
 /* Readable when watch_handle has something to do. */
 int watch_fd(const struct watch *watch);
 
-/* Returns 1 where a sample should be taken now, else 0. */
+/* Returns 1 where a sample should be taken now, else 0: also where one was just taken (by
+ * watch_read); then the descriptor becomes readable when the next should be, within 100 ms. */
 int watch_handle(struct watch *watch);
 
 /* ---- Looks */

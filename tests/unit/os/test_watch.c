@@ -80,6 +80,32 @@ static void test_the_end_of_a_process_wakes_once(void **state)
     watch_free(watch);
 }
 
+/* Agents that end in a row must not make rates over no time at all. */
+static void test_samples_are_kept_apart(void **state)
+{
+    struct group_record *records;
+    struct watch *watch = NULL;
+
+    (void)state;
+    assert_int_equal(watch_new(4, &watch), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        for (;;)
+            pause();
+    }
+    assert_int_equal(watch_root(watch, 1, child), 0);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    struct mono start = clock_mono();
+    watch_read(watch, &records);
+    while (!wakes(watch, 5000))
+        assert_true(mono_since(clock_mono(), start) < 60 * NS_PER_SEC);
+    assert_true(mono_since(clock_mono(), start) >= 100 * NS_PER_MSEC);
+    watch_read(watch, &records);
+    assert_false(wakes(watch, 0)); /* once */
+    watch_free(watch);
+}
+
 static void test_what_is_released_does_not_wake(void **state)
 {
     struct watch *watch = NULL;
@@ -186,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_gauge_keeps_its_range_and_whether_it_grows),
         cmocka_unit_test(test_the_end_of_a_process_wakes_once),
+        cmocka_unit_test(test_samples_are_kept_apart),
         cmocka_unit_test(test_what_is_released_does_not_wake),
         cmocka_unit_test(test_bad_slots_and_directories_are_refused),
         cmocka_unit_test(test_procfs_reads_groups_and_wakes),
