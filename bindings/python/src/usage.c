@@ -40,6 +40,8 @@ static const struct {
 
 static PyObject *names[N_FIELDS]; /* interned */
 static size_t vector_offset;      /* of the metatype's slot in a class */
+static PyObject *site_names;      /* keywords of the last call, which is often the next one's */
+static int site_fields[N_FIELDS]; /* what they stand for */
 static UsageObject *free_list[N_FREE];
 static int n_free;
 
@@ -175,30 +177,63 @@ static UsageObject *usage_new(PyTypeObject *type)
     return self;
 }
 
+/* The fields that @kwnames stand for, in site_fields. A place in a program calls with one tuple,
+ * again and again. 0, or -1 with a TypeError. */
+static int site_take(PyObject *kwnames, Py_ssize_t nargs)
+{
+    Py_ssize_t n = PyTuple_Size(kwnames);
+    int hint = 0, r = n > N_FIELDS ? too_many(n) : 0;
+    PyObject *before = site_names;
+    site_names = NULL;
+    Py_XDECREF(before);
+    for (Py_ssize_t i = 0; r == 0 && i < n; i++) {
+        site_fields[i] = field_index(PyTuple_GetItem(kwnames, i), hint);
+        hint = site_fields[i] + 1;
+        if (site_fields[i] < 0)
+            return -1;
+        if (site_fields[i] < nargs) {
+            PyErr_Format(PyExc_TypeError, "ResourceUsage() got multiple values for argument '%s'",
+                fields[site_fields[i]].name);
+            return -1;
+        }
+    }
+    if (r == 0 && nargs == 0) {
+        Py_INCREF(kwnames);
+        site_names = kwnames;
+    }
+    return r;
+}
+
+static int usage_fill(UsageObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (nargs > N_FIELDS)
+        return too_many(nargs);
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        if (usage_set(self, (int)i, args[i]) < 0)
+            return -1;
+    }
+    if (!kwnames)
+        return 0;
+    if ((kwnames != site_names || nargs > 0) && site_take(kwnames, nargs) < 0)
+        return -1;
+    /* A value's own code may construct usages too: what it leaves in site_fields is not ours. */
+    int at[N_FIELDS];
+    Py_ssize_t n = PyTuple_Size(kwnames);
+    memcpy(at, site_fields, sizeof(at));
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (usage_set(self, at[i], args[nargs + i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static PyObject *usage_vectorcall(
     PyObject *cls, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    Py_ssize_t nargs = (Py_ssize_t)(nargsf & ~ARGUMENTS_OFFSET);
-    Py_ssize_t n_keywords = kwnames ? PyTuple_Size(kwnames) : 0;
-    if (nargs > N_FIELDS) {
-        too_many(nargs);
-        return NULL;
-    }
     UsageObject *self = usage_new((PyTypeObject *)cls);
     if (!self)
         return NULL;
-    int r = 0, hint = 0;
-    for (Py_ssize_t i = 0; r == 0 && i < nargs; i++)
-        r = usage_set(self, (int)i, args[i]);
-    for (Py_ssize_t i = 0; r == 0 && i < n_keywords; i++) {
-        int at = field_index(PyTuple_GetItem(kwnames, i), hint);
-        hint = at + 1;
-        if (at >= 0 && at < nargs)
-            PyErr_Format(PyExc_TypeError, "ResourceUsage() got multiple values for argument '%s'",
-                fields[at].name);
-        r = at < nargs ? -1 : usage_set(self, at, args[nargs + i]);
-    }
-    if (r < 0) {
+    if (usage_fill(self, args, (Py_ssize_t)(nargsf & ~ARGUMENTS_OFFSET), kwnames) < 0) {
         Py_DECREF(self);
         return NULL;
     }
