@@ -172,6 +172,21 @@ struct machine_record {
     uint64_t boot_id;           /* a hash; changes at reboot */
 };
 
+enum gpu_known {
+    GPU_KNOWN_MEMORY = 1u << 0,
+    GPU_KNOWN_COMPUTE = 1u << 1,
+};
+
+/* A process on a GPU. One that uses two has two. */
+struct gpu_process {
+    int32_t pid;
+    uint32_t device;
+    uint32_t known;     /* enum gpu_known */
+    bool memory_hidden; /* it has some, and the driver does not say how much */
+    uint64_t memory_bytes;
+    double compute_percent; /* of the device's multiprocessors, since the last read */
+};
+
 struct sample {
     struct moment when;
     uint64_t boot_ns; /* CLOCK_BOOTTIME: shows suspended time against when.mono */
@@ -184,6 +199,9 @@ struct sample {
     size_t n_slots;
     const struct group_record *groups;
     size_t n_groups;
+    const struct gpu_process *gpus;
+    size_t n_gpus;
+    uint32_t gpus_known; /* enum gpu_known: what every device told of all its processes */
     uint64_t lost; /* records that did not fit since the start: counted, shown, never hidden */
 };
 

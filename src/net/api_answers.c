@@ -95,6 +95,8 @@ static SCHEMA(schema_totals, "AgentTotals", "What an agent used since it was add
         ANSWER_OR_NULL(                                                                            \
             "processes", FIELD_INTEGER, "Processes now; null = not seen yet, or it only reports"), \
         ANSWER_OR_NULL("threads", FIELD_INTEGER, "Threads now; as processes"),                     \
+        ANSWER_OR_NULL("gpu_memory_mb", FIELD_NUMBER, "On all GPUs; null = unknown"),              \
+        ANSWER_OR_NULL("gpu_percent", FIELD_NUMBER, "Of one GPU; above 100 on several"),           \
         ANSWER_OF("totals", FIELD_OBJECT, &schema_totals, "What it used in all"),                  \
         ANSWER("started", FIELD_TIME, "When it was added"),                                        \
         ANSWER_OR_NULL("ended", FIELD_TIME, "null while it lives"),                                \

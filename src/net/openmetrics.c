@@ -129,6 +129,8 @@ AGENT(agent_net_sent, TOTAL(TOTALS_KNOWN_NETWORK, a->totals.net_sent_bytes))
 AGENT(agent_open_files,
     known(a->usage.known &AC_KNOWN_FILE_DESCRIPTORS, (double)a->usage.file_descriptors))
 AGENT(agent_processes, TOTAL(TOTALS_KNOWN_PROCESSES, a->processes))
+AGENT(agent_gpu_memory, isnan(a->gpu_memory_mb) ? NAN : a->gpu_memory_mb * USAGE_MIB)
+AGENT(agent_gpu_ratio, isnan(a->gpu_percent) ? NAN : a->gpu_percent / 100)
 AGENT(agent_processes_started, TOTAL(TOTALS_KNOWN_PROCESSES, a->totals.processes_total))
 
 static const char *const words_version[] = {AC_VERSION, NULL};
@@ -229,6 +231,9 @@ static const struct metric metrics[] = {
     PER_AGENT("processes", GAUGE, NULL, agent_processes, "Processes now."),
     PER_AGENT(
         "processes_started", COUNTER, NULL, agent_processes_started, "Processes it ever had."),
+    PER_AGENT("gpu_memory_bytes", GAUGE, "bytes", agent_gpu_memory, "GPU memory in use."),
+    PER_AGENT("gpu_usage_ratio", GAUGE, "ratio", agent_gpu_ratio,
+        "GPU in use, of one device: above 1 where it uses several."),
 };
 
 const char *openmetrics_name(size_t index)

@@ -12,7 +12,9 @@
 #include "base/mem.h"
 
 #define NVML_SUCCESS           0
+#define NVML_NOT_FOUND         6
 #define NVML_INSUFFICIENT_SIZE 7
+#define NVML_GPU_IS_LOST       15
 #define NVML_NO_VALUE          UINT64_MAX
 #define PROCESSES_FIRST        64u
 
@@ -57,6 +59,8 @@ struct gpu_nvml {
     void *scratch; /* what the library fills */
     size_t scratch_bytes;
     uint64_t lost;
+    uint32_t complete; /* enum gpu_known */
+    bool device_lost;
 };
 
 /* ---- Opening */
@@ -162,7 +166,25 @@ uint64_t gpu_nvml_lost(const struct gpu_nvml *gpu)
     return gpu->lost;
 }
 
+uint32_t gpu_nvml_complete(const struct gpu_nvml *gpu)
+{
+    return gpu->complete;
+}
+
+bool gpu_nvml_device_lost(const struct gpu_nvml *gpu)
+{
+    return gpu->device_lost;
+}
+
 /* ---- Reading */
+
+/* A device did not tell all of @what. */
+static int incomplete(struct gpu_nvml *gpu, uint32_t what, int answer)
+{
+    gpu->complete &= ~what;
+    gpu->device_lost |= answer == NVML_GPU_IS_LOST;
+    return 0;
+}
 
 static int scratch_reserve(struct gpu_nvml *gpu, size_t count, size_t size)
 {
@@ -205,6 +227,7 @@ static int add_processes(struct gpu_nvml *gpu, uint32_t device, unsigned count)
         struct gpu_process *record = record_get(gpu, device, found[i].pid);
         if (!record)
             return -ENOMEM;
+        record->memory_hidden |= found[i].memory == NVML_NO_VALUE;
         if (found[i].memory == NVML_NO_VALUE)
             continue;
         record->memory_bytes = MAX(record->memory_bytes, (uint64_t)found[i].memory);
@@ -227,10 +250,10 @@ static int read_processes(struct gpu_nvml *gpu, uint32_t device, processes_call 
         if (answer == NVML_SUCCESS)
             return add_processes(gpu, device, MIN(count, room));
         if (answer != NVML_INSUFFICIENT_SIZE)
-            return 0;
+            return incomplete(gpu, GPU_KNOWN_MEMORY, answer);
         if (room == GPU_PROCESSES_MAX) {
             gpu->lost += count > room ? count - room : 1;
-            return 0;
+            return incomplete(gpu, GPU_KNOWN_MEMORY, answer);
         }
         room = MIN(room * 4, (unsigned)GPU_PROCESSES_MAX);
     }
@@ -269,22 +292,27 @@ static int read_utilization(struct gpu_nvml *gpu, uint32_t device)
     nvml_device handle = gpu->devices[device];
 
     if (!gpu->utilization)
-        return 0;
-    if (gpu->utilization(handle, NULL, &count, gpu->since_us[device]) != NVML_INSUFFICIENT_SIZE)
-        return 0;
+        return incomplete(gpu, GPU_KNOWN_COMPUTE, NVML_SUCCESS);
+    int answer = gpu->utilization(handle, NULL, &count, gpu->since_us[device]);
+    if (answer == NVML_NOT_FOUND || answer == NVML_SUCCESS)
+        return 0; /* nobody computed since */
+    if (answer != NVML_INSUFFICIENT_SIZE)
+        return incomplete(gpu, GPU_KNOWN_COMPUTE, answer);
     count = MIN(count, (unsigned)GPU_PROCESSES_MAX);
     int r = scratch_reserve(gpu, count, sizeof(struct nvml_utilization));
     if (r < 0)
         return r;
     unsigned room = count;
-    if (gpu->utilization(handle, gpu->scratch, &count, gpu->since_us[device]) != NVML_SUCCESS)
-        return 0;
+    answer = gpu->utilization(handle, gpu->scratch, &count, gpu->since_us[device]);
+    if (answer != NVML_SUCCESS)
+        return answer == NVML_NOT_FOUND ? 0 : incomplete(gpu, GPU_KNOWN_COMPUTE, answer);
     return add_utilization(gpu, device, MIN(count, room));
 }
 
 int gpu_nvml_read(struct gpu_nvml *gpu, const struct gpu_process **ret_processes, size_t *ret_count)
 {
     gpu->n_records = 0;
+    gpu->complete = GPU_KNOWN_MEMORY | GPU_KNOWN_COMPUTE;
     for (uint32_t device = 0; device < gpu->n_devices; device++) {
         int r = 0;
         if (!gpu->devices[device])
@@ -295,8 +323,10 @@ int gpu_nvml_read(struct gpu_nvml *gpu, const struct gpu_process **ret_processes
         }
         if (r == 0)
             r = read_utilization(gpu, device);
-        if (r < 0)
+        if (r < 0) {
+            gpu->complete = 0;
             return r;
+        }
     }
     *ret_processes = gpu->records;
     *ret_count = gpu->n_records;

@@ -7,30 +7,13 @@
 #ifndef AC_OS_GPU_NVML_H
 #define AC_OS_GPU_NVML_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
+#include "model/sample.h"
 
 #define GPU_DEVICES_MAX   64
 #define GPU_PROCESSES_MAX 4096 /* per device; more are not read, and counted */
 
 struct gpu_nvml;
-
-enum gpu_known {
-    GPU_KNOWN_MEMORY = 1u << 0,
-    GPU_KNOWN_COMPUTE = 1u << 1,
-};
-
-/* A process on a device. One that uses two devices has two. */
-struct gpu_process {
-    int32_t pid;
-    uint32_t device;
-    uint32_t known; /* enum gpu_known */
-    uint64_t memory_bytes;
-    double compute_percent; /* of the device's multiprocessors, since the last read */
-};
 
 /* Opens @library (NULL = "libnvidia-ml.so.1"). Returns 0; -ENOENT (no library); -ENOSYS (it lacks
  * a function); -ENODEV (no driver, or no device); -ENOMEM; with @error. */
@@ -41,6 +24,13 @@ void gpu_nvml_close(struct gpu_nvml *gpu);
  * that fails is left out for this time. */
 int gpu_nvml_read(
     struct gpu_nvml *gpu, const struct gpu_process **ret_processes, size_t *ret_count);
+
+/* What every device told in the last read (enum gpu_known). A process that is not there, and the
+ * compute share of one without it, are 0 only where this says so. */
+uint32_t gpu_nvml_complete(const struct gpu_nvml *gpu);
+
+/* Whether a device fell off the bus since the opening. Opening anew leaves it out. */
+bool gpu_nvml_device_lost(const struct gpu_nvml *gpu);
 
 uint32_t gpu_nvml_devices(const struct gpu_nvml *gpu);
 

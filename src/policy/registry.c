@@ -2,6 +2,7 @@
 #include "policy/registry.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -152,6 +153,7 @@ static struct agent *agent_new(const struct agent_spec *spec, struct moment now)
     ac_usage_init(&agent->measured);
     ac_usage_init(&agent->reported);
     ac_usage_init(&agent->usage);
+    agent->gpu_memory_mb = agent->gpu_percent = NAN;
     return agent;
 }
 

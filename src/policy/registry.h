@@ -41,6 +41,8 @@ struct agent {
     struct agent_totals totals;
     uint32_t processes; /* members now, without zombies */
     uint32_t threads;
+    double gpu_memory_mb; /* all devices together; NaN = unknown */
+    double gpu_percent;   /* of one device: above 100 where it uses several; NaN = unknown */
     struct group_record group; /* its cgroup's last record; .known == 0 = none */
 };
 

@@ -36,6 +36,7 @@ int registry_apply(
         apply_processes(registry, sample);
     flows_exits(registry, sample);
     publish_agents(registry, sample);
+    publish_gpus(registry, sample);
     if (sample->n_procs > 0)
         members_sweep(registry, sample);
     registry->when = sample->when;

@@ -7,6 +7,7 @@
  *   registry_members.c  who belongs to whom
  *   registry_flow.c     what reaped children used, counted once
  *   registry_publish.c  counters of a pass become usage, totals and states
+ *   registry_gpu.c      what its processes use of GPUs
  *   registry_table.c    a hash table that can be reserved beforehand
  *
  * A pass reserves all memory that it may need before it changes anything; behind that point
@@ -197,6 +198,7 @@ struct registry {
     uint64_t min_since_ticks;
 
     bool sampled;
+    bool gpus_published;
     struct moment when;
     struct machine_record machine;
     struct ac_usage machine_usage;
@@ -256,6 +258,7 @@ struct account *account_touch(struct registry *registry, agent_slot slot);
 
 void publish_machine(struct registry *registry, const struct sample *sample);
 void publish_agents(struct registry *registry, const struct sample *sample);
+void publish_gpus(struct registry *registry, const struct sample *sample);
 void publish_usage(struct agent *agent);
 
 #endif

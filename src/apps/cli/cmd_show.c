@@ -79,6 +79,13 @@ static void print_usage(const struct cli *cli, const json_t *agent)
         cli, "Disk", text_rate_long(a, field_number(agent, "usage.disk_io_mbps")), STYLE_NONE);
     cli_print_pair(cli, "Network", text_rate_long(a, field_number(agent, "usage.network_io_mbps")),
         STYLE_NONE);
+    if (isfinite(field_number(agent, "gpu_memory_mb")))
+        cli_print_pair(cli, "GPU memory",
+            text_size_long(a, field_number(agent, "gpu_memory_mb")), STYLE_NONE);
+    snprintf(line, sizeof(line), "%s%% of one device",
+        text_percent(a, field_number(agent, "gpu_percent")));
+    if (isfinite(field_number(agent, "gpu_percent")))
+        cli_print_pair(cli, "GPU", line, STYLE_NONE);
     pair_usage(cli, "Open files", text_count(a, field_number(agent, "usage.file_descriptors")),
         text_count(b, field_number(agent, "limits.max_file_descriptors")));
     int64_t started = field_time(agent, "started"), ended = field_time(agent, "ended");

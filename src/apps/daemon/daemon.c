@@ -110,6 +110,7 @@ int daemon_sample(struct daemon *daemon)
     if (r < 0)
         return r;
     daemon->samples_lost = sample.lost;
+    gpu_fill(daemon, &sample);
     r = core_tick(daemon->core, &sample);
     daemon_drain(daemon);
     if (r == 0 && daemon->server) /* what is restored comes before what is found */
@@ -399,6 +400,7 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
     if (r == 0)
         r = open_server(daemon, error); /* nobody is answered before the loop runs */
     if (r == 0) {
+        gpu_open(daemon);
         groups_open(daemon);
         r = daemon_sample(daemon);
         if (r < 0)
@@ -462,6 +464,7 @@ void daemon_free(struct daemon *daemon)
     core_free(daemon->core);
     groups_close(daemon);
     discovery_reset(daemon);
+    gpu_close(daemon);
     io_closep(&daemon->proc_fd);
     config_done(&daemon->config);
     mem_free(daemon);

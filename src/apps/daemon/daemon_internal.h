@@ -43,6 +43,7 @@ struct daemon {
         uint32_t left_out;
     } event_quota; /* of log lines about events, per second */
     struct stop_request *stops;
+    struct daemon_gpu *gpu; /* NULL = none, or off */
     struct daemon_discovery *discovery; /* NULL = off, or not begun */
     struct history_row *rows; /* of one tick, kept between ticks */
     size_t rows_capacity;
@@ -96,6 +97,15 @@ bool groups_populated(const struct daemon *daemon, const char *id);
 /* The group of an agent whose processes are gone; one that is not empty stays. */
 void groups_remove(struct daemon *daemon, const char *id);
 void groups_close(struct daemon *daemon);
+
+/* ---- gpu.c */
+
+/* Looks for GPUs, as the configuration says. Without one nothing is said in "auto". */
+void gpu_open(struct daemon *daemon);
+void gpu_close(struct daemon *daemon);
+
+/* Adds what processes use of GPUs to a sample. */
+void gpu_fill(struct daemon *daemon, struct sample *sample);
 
 /* ---- discovery.c */
 
