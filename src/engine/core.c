@@ -151,17 +151,18 @@ static void core_raise_for(
     (void)rules_raise(core->rules, &subject, raise, core->now, NULL);
 }
 
-/* Old kills of a restored agent were told before the restart. */
+/* The group of an agent that announced itself is as new as the agent. Others may be older: a
+ * container's, or that of an agent that was restored. What was killed there before is no news. */
 static void core_check_oom(struct core *core, const struct agent *agent)
 {
     struct core_slot *memory = core_slot_at(core, agent->slot);
     if (!memory || !(agent->group.known & GROUP_KNOWN_EVENTS))
         return;
-    bool told = !memory->oom_seen && agent->added.mono.ns < core->first.ns;
+    bool old = !memory->oom_seen && !agent->spec.announced_itself;
     uint64_t kills = agent->group.oom_kills - MIN(agent->group.oom_kills, memory->oom_kills);
     memory->oom_kills = agent->group.oom_kills;
     memory->oom_seen = true;
-    if (kills == 0 || told)
+    if (kills == 0 || old)
         return;
     char text[256];
     snprintf(text, sizeof(text),
@@ -376,8 +377,6 @@ int core_tick(struct core *core, const struct sample *sample)
     if (r < 0)
         return r;
     core->now = sample->when;
-    if (core->first.ns == 0)
-        core->first = sample->when.mono;
     core_tick_machine(core);
     core_tick_agents(core);
     core_tick_ended(core, &changes);

@@ -36,7 +36,6 @@ struct core {
     agent_slot *waiting;        /* slots whose inbox holds a usage; room for n_inboxes */
     uint32_t n_inboxes, n_waiting;
     uint64_t machine_fds_max;
-    struct mono first;    /* tick; agents that are older were restored */
     struct moment now;    /* of the call in progress: what events are stamped with */
     struct event *events; /* ring */
     size_t events_capacity, events_first, events_count;
