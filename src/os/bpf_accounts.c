@@ -42,6 +42,8 @@ int bpf_account_open(struct bpf_collector *collector, agent_slot slot)
     if (collector->positions[slot])
         return 0;
     int r = reserve(collector);
+    if (r == 0)
+        r = bpf_slots_reserve(collector, slot);
     if (r < 0)
         return r;
     memset(&collector->slots[slot], 0, sizeof(collector->slots[slot]));

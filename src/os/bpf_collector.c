@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "os/bpf_internal.h"
 
@@ -134,16 +135,25 @@ static void collector_freep(struct bpf_collector **collector)
         collector_free(&(*collector)->source);
 }
 
-static int map_slots(struct bpf_collector *collector)
+/* Every mapped page of the map counts as ours, used or not: it is mapped as far as slots go. */
+int bpf_slots_reserve(struct bpf_collector *collector, agent_slot slot)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t size = sizeof(struct bpf_slot) * (collector->max_slot + 1);
+    size_t all = sizeof(struct bpf_slot) * ((size_t)collector->max_slot + 1);
+    size_t size = sizeof(struct bpf_slot) * ((size_t)slot + 1);
 
+    if (size <= collector->slots_size)
+        return 0;
+    size = MIN(MAX(size, collector->slots_size * 2), all);
     size = (size + page - 1) / page * page;
+    if (fault_hit(FAULT_SYSCALL))
+        return -ENOMEM;
     void *slots = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
         bpf_map__fd(collector->object->maps.slots), 0);
     if (slots == MAP_FAILED)
         return -errno;
+    if (collector->slots)
+        munmap(collector->slots, collector->slots_size);
     collector->slots = slots;
     collector->slots_size = size;
     return 0;
@@ -186,7 +196,7 @@ static int build(
     r = bpf_load(&load, &collector->object, error);
     if (r < 0)
         return r;
-    r = map_slots(collector);
+    r = bpf_slots_reserve(collector, 0);
     if (r < 0)
         return error_errno(error, r, "cannot map the accounts of the BPF programs");
     /* Learns where CPUs keep their part of RSS. */

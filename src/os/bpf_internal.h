@@ -22,7 +22,7 @@ struct bpf_account {
 struct bpf_collector {
     struct collector_source source;
     struct agentcore_bpf *object;
-    struct bpf_slot *slots; /* the map, shared with the kernel; [0, max_slot] */
+    struct bpf_slot *slots; /* the map, shared with the kernel; as far as slots are in use */
     size_t slots_size;      /* in bytes, as mapped */
     uint32_t max_slot;
     struct machine_reader *machine;
@@ -59,6 +59,9 @@ int bpf_pass_clear(struct bpf_collector *collector, agent_slot slot);
 int bpf_pass_look(struct bpf_collector *collector);
 
 /* ---- Accounts (bpf_accounts.c) */
+
+/* Maps the kernel's accounts up to @slot. Moves .slots. Returns 0 or -errno. */
+int bpf_slots_reserve(struct bpf_collector *collector, agent_slot slot);
 
 /* Puts @slot in use with empty accounts. Returns 0 (also where it is), -ERANGE, -ENOMEM. */
 int bpf_account_open(struct bpf_collector *collector, agent_slot slot);

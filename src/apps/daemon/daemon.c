@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/random.h>
@@ -433,6 +434,7 @@ int daemon_new(const struct options *options, struct config *config, struct daem
     daemon_drain(daemon);
     daemon->restoring = false;
     daemon->started = daemon->saved = clock_mono();
+    malloc_trim(0); /* starting took several times the memory that running takes */
     *ret_daemon = daemon;
     return 0;
 }
