@@ -21,6 +21,7 @@
 #define ALERTS_KEPT_NS (30ll * 86400 * (int64_t)NS_PER_SEC)
 #define SCALE_BLOB     "scale-v1"
 #define PREDICT_BLOB   "predict"
+#define DRAIN_AFTER    1024 /* agents that are restored: fewer than the queue of events holds */
 
 static bool state_wanted(const struct daemon *daemon)
 {
@@ -140,6 +141,8 @@ void persist_event(struct daemon *daemon, const struct event *event)
     struct ac_error error;
     if (!daemon->store || daemon->state_failing)
         return;
+    if (daemon->restoring && event->kind == EVENT_AGENT_ADDED)
+        return; /* the store has it, and an allocation of it that is still to be restored */
     if (write_event(daemon, event, &error) < 0) {
         store_rollback(daemon->store);
         state_failed(daemon, &error);
@@ -403,8 +406,8 @@ static int restore_agent(
     struct ac_error error;
     if (core_agent_add(restore->daemon->core, spec, added, NULL, &error) < 0)
         log_event(LOG_LEVEL_WARNING, "agent not restored", log_str("reason", error.message));
-    else
-        restore->agents++;
+    else if (++restore->agents % DRAIN_AFTER == 0)
+        daemon_drain(restore->daemon); /* the collector must hear of each of them */
     return 0;
 }
 
@@ -439,6 +442,7 @@ int persist_restore(struct daemon *daemon, struct ac_error *error)
     if (!daemon->store)
         return 0;
     load_learnt(daemon);
+    daemon->restoring = true; /* until daemon_new has told of the last */
     int r = store_each_agent(daemon->store, restore_agent, &restore, error);
     if (r == 0)
         r = store_each_allocation(daemon->store, restore_allocation, &restore, error);
