@@ -31,6 +31,8 @@ static int reset(void **state)
     *standin("standin_devices") = 2;
     *standin("standin_processes") = 3;
     *(int *)standin("standin_failing_device") = -1;
+    memset(standin("standin_processes_answer"), 0, 2 * sizeof(int));
+    memset(standin("standin_utilization_answer"), 0, 2 * sizeof(int));
     return 0;
 }
 
@@ -74,6 +76,8 @@ static void test_processes_of_all_devices_are_read(void **state)
     assert_true(find(processes, count, 101, 0)->compute_percent == 10);
     /* Not available is unknown. */
     assert_int_equal(find(processes, count, 102, 0)->known, 0);
+    assert_true(find(processes, count, 102, 0)->memory_hidden);
+    assert_false(both->memory_hidden);
     assert_int_equal(find(processes, count, 100, 1)->known, GPU_KNOWN_MEMORY);
     assert_int_equal(find(processes, count, 100, 1)->memory_bytes, 1 << 20);
     /* The next read asks for what came after. */
@@ -112,6 +116,46 @@ static void test_a_device_that_fails_is_left_out(void **state)
     assert_int_equal(gpu_nvml_read(gpu, &processes, &count), 0);
     assert_int_equal(count, 1);
     assert_int_equal(processes[0].device, 1);
+    gpu_nvml_close(gpu);
+}
+
+/* A sum over devices is known only where each of them told its part. */
+static void test_what_every_device_told_is_known(void **state)
+{
+    const struct {
+        int processes, utilization;
+        uint32_t complete;
+        bool lost;
+    } rows[] = {
+        {0, 0, GPU_KNOWN_MEMORY | GPU_KNOWN_COMPUTE, false},
+        {0, 6, GPU_KNOWN_MEMORY | GPU_KNOWN_COMPUTE, false}, /* nobody computed */
+        {0, 3, GPU_KNOWN_MEMORY, false},                     /* not supported */
+        {4, 0, GPU_KNOWN_COMPUTE, false},                    /* no permission */
+        {999, 999, 0, false},
+        {15, 15, 0, true},
+        {0, 15, GPU_KNOWN_MEMORY, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct gpu_process *processes;
+        struct gpu_nvml *gpu = open_gpu();
+        size_t count;
+        *standin("standin_processes_answer") = (unsigned)rows[i].processes;
+        standin("standin_utilization_answer")[0] = (unsigned)rows[i].utilization;
+        standin("standin_utilization_answer")[1] = 6;
+        assert_int_equal(gpu_nvml_read(gpu, &processes, &count), 0);
+        assert_int_equal(gpu_nvml_complete(gpu), rows[i].complete);
+        assert_int_equal(gpu_nvml_device_lost(gpu), rows[i].lost);
+        gpu_nvml_close(gpu);
+    }
+    *standin("standin_processes_answer") = 0;
+    *standin("standin_processes") = GPU_PROCESSES_MAX + 1;
+    struct gpu_nvml *gpu = open_gpu();
+    const struct gpu_process *processes;
+    size_t count;
+    assert_int_equal(gpu_nvml_read(gpu, &processes, &count), 0);
+    assert_int_equal(gpu_nvml_complete(gpu) & GPU_KNOWN_MEMORY, 0);
     gpu_nvml_close(gpu);
 }
 
@@ -156,6 +200,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(test_processes_of_all_devices_are_read, reset),
         cmocka_unit_test_setup(test_many_processes_are_read_and_too_many_counted, reset),
         cmocka_unit_test_setup(test_a_device_that_fails_is_left_out, reset),
+        cmocka_unit_test_setup(test_what_every_device_told_is_known, reset),
         cmocka_unit_test_setup(test_what_is_missing_is_told, reset),
         cmocka_unit_test_setup(test_every_failure_is_reported, reset),
     };
