@@ -79,6 +79,30 @@ struct span_query {
 };
 enum history_field { HISTORY_SINCE, HISTORY_UNTIL, HISTORY_STEP, HISTORY_LIMIT };
 
+/* What the statistics of the history are asked for; each route knows a part of it. */
+struct stats_query {
+    uint32_t given;
+    int64_t since_ns;
+    int64_t until_ns;
+    struct query_values agents; /* each "a,b,c"; "system" = the machine */
+    unsigned philosophy;        /* enum ac_philosophy */
+    struct query_values labels;
+    uint64_t step_ns;
+    uint64_t limit;              /* points, rows */
+    struct query_values metrics; /* each "cpu,memory" */
+    unsigned metric;             /* enum ac_resource */
+    unsigned aggregate;          /* index into the words of the route */
+    double q;
+    char by[AGENT_LABEL_KEY_MAX + 8]; /* "agent", "philosophy", "label:KEY" */
+};
+/* The first five fields of all four schemas. */
+enum stats_field { STATS_SINCE, STATS_UNTIL, STATS_AGENTS, STATS_PHILOSOPHY, STATS_LABEL };
+enum range_field { RANGE_STEP = 5, RANGE_LIMIT, RANGE_METRICS, RANGE_AGGREGATE };
+enum top_field { TOP_METRIC = 5, TOP_AGGREGATE, TOP_N };
+enum quantile_field { QUANTILE_METRIC = 5, QUANTILE_Q };
+enum usage_by_field { USAGE_BY = 5, USAGE_LIMIT };
+enum range_aggregate { RANGE_MEAN, RANGE_MIN, RANGE_MAX };
+
 struct agents_query {
     uint32_t given;
     unsigned state;      /* enum agent_state */
@@ -113,6 +137,8 @@ extern const struct schema schema_agent_body, schema_stop_body, schema_usage_bod
     schema_allocation_body, schema_pool_body;
 extern const struct schema schema_history_query, schema_agents_query, schema_alerts_query,
     schema_prediction_query, schema_events_query;
+extern const struct schema schema_range_query, schema_top_query, schema_quantile_query,
+    schema_totals_query;
 
 /* ---- Answers */
 
@@ -120,6 +146,9 @@ extern const struct schema schema_usage, schema_limits, schema_agent, schema_age
     schema_agents, schema_alert, schema_alerts, schema_allocation, schema_allocations,
     schema_prediction, schema_pool, schema_pools, schema_event, schema_system, schema_history,
     schema_stopped, schema_health, schema_problem;
+extern const struct schema schema_range, schema_top, schema_quantile, schema_usage_totals;
+
+extern const char *const words_range_aggregate[], *const words_top_aggregate[];
 
 /* The words of the vocabulary, in the order of their enums; NULL-terminated. */
 extern const char *const words_philosophy[],

@@ -107,6 +107,17 @@ bool call_owns(const struct net_call *call, const struct agent *agent)
     return peer->privileged || agent->spec.owner_uid == peer->uid;
 }
 
+bool call_has_label(const struct agent_spec *spec, const char *wanted)
+{
+    size_t cursor = 0, length = strcspn(wanted, "=");
+    const char *key, *value;
+    while ((key = agent_spec_next_label(spec, &cursor, &value))) {
+        if (strlen(key) == length && memcmp(key, wanted, length) == 0)
+            return wanted[length] == 0 || strcmp(value, wanted + length + 1) == 0;
+    }
+    return false;
+}
+
 bool call_agent_id(struct net_call *call, const char *id, const char *field)
 {
     if (ac_agent_id_valid(id))

@@ -108,6 +108,7 @@ struct net_call {
     } body;
     union {
         struct span_query history;
+        struct stats_query stats;
         struct agents_query agents;
         struct alerts_query alerts;
         struct prediction_query prediction;
@@ -138,6 +139,9 @@ const char *status_title(unsigned status);
 const struct agent *call_agent(struct net_call *call);
 bool call_owns(const struct net_call *call, const struct agent *agent);
 
+/* Whether a label fits @wanted: "key=value", or "key" for any value. */
+bool call_has_label(const struct agent_spec *spec, const char *wanted);
+
 /* Whether @id is a legal agent id; else the reply is a problem about @field. */
 bool call_agent_id(struct net_call *call, const char *id, const char *field);
 
@@ -166,6 +170,11 @@ int route_usage_get(struct net_call *call);
 
 int route_system_history(struct net_call *call);
 int route_agent_history(struct net_call *call);
+
+int route_history_range(struct net_call *call);
+int route_history_top(struct net_call *call);
+int route_history_quantile(struct net_call *call);
+int route_usage_totals(struct net_call *call);
 
 int route_allocation_post(struct net_call *call);
 int route_allocations_list(struct net_call *call);

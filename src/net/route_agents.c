@@ -60,17 +60,6 @@ static void answer_agent(struct net_call *call, const struct agent *agent)
 
 /* ---- Looking */
 
-static bool has_label(const struct agent_spec *spec, const char *wanted)
-{
-    size_t cursor = 0, length = strcspn(wanted, "=");
-    const char *key, *value;
-    while ((key = agent_spec_next_label(spec, &cursor, &value))) {
-        if (strlen(key) == length && memcmp(key, wanted, length) == 0)
-            return wanted[length] == 0 || strcmp(value, wanted + length + 1) == 0;
-    }
-    return false;
-}
-
 static bool agent_wanted(const struct net_call *call, const struct agent *agent)
 {
     const struct agents_query *query = &call->query.agents;
@@ -82,7 +71,7 @@ static bool agent_wanted(const struct net_call *call, const struct agent *agent)
         (unsigned)agent->spec.philosophy != query->philosophy)
         return false;
     for (size_t i = 0; i < query->labels.count; i++) {
-        if (!has_label(&agent->spec, query->labels.values[i]))
+        if (!call_has_label(&agent->spec, query->labels.values[i]))
             return false;
     }
     return true;

@@ -387,11 +387,16 @@ static int query_field(const struct schema_field *field, const char *text, int64
     size_t length = strlen(text);
     bool negative = text[0] == '-';
     uint64_t value;
+    double number;
     switch (field->kind) {
     case FIELD_TEXT:
         return store_text(field, text, at, place, error);
     case FIELD_WORD:
         return store_word(field, text, at, place, error);
+    case FIELD_NUMBER:
+        if (parse_double(text, length, &number) < 0)
+            return fail(error, place, "\"%.40s\" is not a number", text);
+        return store_number(field, number, at, place, error);
     case FIELD_TIME:
         return query_time(text, now_ns, at, place, error);
     case FIELD_DURATION:

@@ -331,7 +331,8 @@ static int ask_all(struct ask *ask, uint32_t n, history_filter filter, void *use
     pthread_mutex_unlock(&history->lock);
     if (r < 0)
         return r;
-    qsort(ask->ended, ask->n_ended, sizeof(*ask->ended), compare_ended);
+    if (ask->n_ended > 0)
+        qsort(ask->ended, ask->n_ended, sizeof(*ask->ended), compare_ended);
     r = add_stored(ask, minutes_from, error);
     add_open(ask);
     take_ended(ask, ask->to_ms);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/usage: what was used in a span, by agent, philosophy or label, for charge-back. */
+#include "net/stats.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define ROWS_DEFAULT 1000
+#define NAME_SIZE    (AGENT_LABELS_MAX_BYTES + 1)
+
+enum by { BY_AGENT, BY_PHILOSOPHY, BY_LABEL };
+
+struct sum {
+    uint64_t agents, samples;
+    struct history_usage usage; /* .samples unused */
+};
+
+struct group {
+    bool named;
+    char name[NAME_SIZE];
+    struct sum sum;
+};
+
+struct totals_call {
+    struct net_call *call;
+    struct stats_span span;
+    enum by by;
+    const char *key; /* of BY_LABEL */
+    struct stats_subjects subjects;
+    struct group *groups;
+    size_t n_groups, room;
+    struct sum total;
+    struct history_info info;
+    int failure;
+};
+
+static bool take_by(struct net_call *call, struct totals_call *totals)
+{
+    const struct stats_query *query = &call->query.stats;
+    const char *by = schema_given(query, USAGE_BY) ? query->by : "agent";
+    if (strcmp(by, "agent") == 0)
+        totals->by = BY_AGENT;
+    else if (strcmp(by, "philosophy") == 0)
+        totals->by = BY_PHILOSOPHY;
+    else if (strncmp(by, "label:", 6) == 0 && by[6])
+        totals->by = BY_LABEL;
+    else {
+        call_problem(call, 400, "by", "by: \"%.40s\" is not agent, philosophy or label:KEY", by);
+        return false;
+    }
+    totals->key = by + MIN(strlen(by), (size_t)6);
+    return true;
+}
+
+/* ---- Groups */
+
+/* What the group of @subject is called; NULL = it has no name. */
+static const char *group_name(const struct totals_call *totals, const char *subject)
+{
+    if (totals->by == BY_AGENT)
+        return subject;
+    const struct agent *agent = registry_get(core_registry(totals->call->context->core), subject);
+    if (!agent)
+        return NULL;
+    if (totals->by == BY_PHILOSOPHY)
+        return words_philosophy[agent->spec.philosophy];
+    size_t cursor = 0;
+    const char *key, *value;
+    while ((key = agent_spec_next_label(&agent->spec, &cursor, &value))) {
+        if (strcmp(key, totals->key) == 0)
+            return value;
+    }
+    return NULL;
+}
+
+/* Philosophies are few, and values of a label as many as people give them; agents come one by
+ * one and are never looked for. */
+static struct group *find_group(struct totals_call *totals, const char *name)
+{
+    for (size_t i = 0; totals->by != BY_AGENT && i < totals->n_groups; i++) {
+        struct group *group = &totals->groups[i];
+        if (name ? group->named && strcmp(group->name, name) == 0 : !group->named)
+            return group;
+    }
+    if (totals->n_groups == totals->room) {
+        size_t room = MAX(totals->room * 2, (size_t)8);
+        struct group *groups = mem_resize_array(totals->groups, room, sizeof(*groups));
+        if (!groups)
+            return NULL;
+        totals->groups = groups;
+        totals->room = room;
+    }
+    struct group *group = &totals->groups[totals->n_groups++];
+    *group = (struct group){.named = name != NULL,
+        .sum.usage = {
+            .cpu_seconds = NAN, .memory_gib_hours = NAN, .disk_bytes = NAN, .network_bytes = NAN}};
+    snprintf(group->name, sizeof(group->name), "%s", name ? name : "");
+    return group;
+}
+
+/* Unknown and known is what is known. */
+static double plus(double sum, double value)
+{
+    return isnan(sum) ? value : isnan(value) ? sum : sum + value;
+}
+
+static void sum_add(struct sum *sum, const struct history_usage *usage)
+{
+    sum->agents++;
+    sum->samples += usage->samples;
+    sum->usage.cpu_seconds = plus(sum->usage.cpu_seconds, usage->cpu_seconds);
+    sum->usage.memory_gib_hours = plus(sum->usage.memory_gib_hours, usage->memory_gib_hours);
+    sum->usage.disk_bytes = plus(sum->usage.disk_bytes, usage->disk_bytes);
+    sum->usage.network_bytes = plus(sum->usage.network_bytes, usage->network_bytes);
+}
+
+static int by_cpu(const void *a, const void *b)
+{
+    const struct group *left = a, *right = b;
+    double x = left->sum.usage.cpu_seconds, y = right->sum.usage.cpu_seconds;
+    x = isnan(x) ? -1 : x;
+    y = isnan(y) ? -1 : y;
+    return x != y ? (x < y) - (x > y) : strcmp(left->name, right->name);
+}
+
+/* ---- Gathering */
+
+static int collect_subject(void *userdata, const char *subject)
+{
+    struct totals_call *totals = userdata;
+    if (*subject == 0 || !stats_wanted(totals->call, subject))
+        return 0;
+    if (totals->subjects.count == STATS_SUBJECTS_MAX) {
+        totals->info.limited = true;
+        return 1;
+    }
+    totals->failure = stats_subjects_add(&totals->subjects, subject);
+    return totals->failure < 0;
+}
+
+static int gather(struct totals_call *totals, struct ac_error *error)
+{
+    struct history *history = totals->call->context->history;
+    int r = history_subjects(history, totals->span.since, totals->span.until, UINT32_MAX,
+        collect_subject, totals, error);
+    r = totals->failure < 0 ? totals->failure : r;
+    for (size_t i = 0; r >= 0 && i < totals->subjects.count; i++) {
+        const char *subject = totals->subjects.names[i];
+        struct history_usage usage;
+        struct history_info info;
+        r = history_usage(
+            history, subject, totals->span.since, totals->span.until, &usage, &info, error);
+        if (r < 0 || usage.samples == 0)
+            continue;
+        struct group *group = find_group(totals, group_name(totals, subject));
+        if (!group)
+            return -ENOMEM;
+        sum_add(&group->sum, &usage);
+        sum_add(&totals->total, &usage);
+        stats_info_add(&totals->info, &info);
+    }
+    return MIN(r, 0);
+}
+
+/* ---- Answer */
+
+static void number_field(struct json_writer *w, const char *key, double value)
+{
+    json_field_double_or_null(w, key, isfinite(value), value);
+}
+
+static void write_sum(struct json_writer *w, const struct sum *sum)
+{
+    json_field_uint(w, "agents", sum->agents);
+    json_field_uint(w, "samples", sum->samples);
+    number_field(w, "cpu_seconds", sum->usage.cpu_seconds);
+    number_field(w, "memory_gib_hours", sum->usage.memory_gib_hours);
+    number_field(w, "disk_bytes", sum->usage.disk_bytes);
+    number_field(w, "network_bytes", sum->usage.network_bytes);
+}
+
+static void write_totals(struct totals_call *totals, size_t limit)
+{
+    const struct stats_query *query = &totals->call->query.stats;
+    struct json_writer *w = &totals->call->out;
+    size_t n = MIN(totals->n_groups, limit);
+    totals->info.limited |= n < totals->n_groups;
+    if (totals->n_groups > 0)
+        qsort(totals->groups, totals->n_groups, sizeof(*totals->groups), by_cpu);
+    json_object_begin(w);
+    stats_write_span(w, &totals->span);
+    json_field_text(w, "by", schema_given(query, USAGE_BY) ? query->by : "agent");
+    stats_write_info(w, &totals->info);
+    json_key(w, "rows");
+    json_array_begin(w);
+    for (size_t i = 0; i < n; i++) {
+        json_object_begin(w);
+        json_field_text(w, "name", totals->groups[i].named ? totals->groups[i].name : NULL);
+        write_sum(w, &totals->groups[i].sum);
+        json_object_end(w);
+    }
+    json_array_end(w);
+    json_key(w, "total");
+    json_object_begin(w);
+    write_sum(w, &totals->total);
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static void totals_done(struct totals_call *totals)
+{
+    stats_subjects_done(&totals->subjects);
+    mem_free(totals->groups);
+}
+
+int route_usage_totals(struct net_call *call)
+{
+    const struct stats_query *query = &call->query.stats;
+    struct totals_call totals CLEANUP(totals_done) = {.call = call,
+        .total.usage = {
+            .cpu_seconds = NAN, .memory_gib_hours = NAN, .disk_bytes = NAN, .network_bytes = NAN}};
+    struct ac_error error = {0};
+    if (!stats_take_span(call, &totals.span) || !take_by(call, &totals) || !stats_stored(call))
+        return 0;
+    int r = gather(&totals, &error);
+    if (r < 0)
+        return call_error(call, r, &error);
+    write_totals(&totals, schema_given(query, USAGE_LIMIT) ? query->limit : ROWS_DEFAULT);
+    return 0;
+}

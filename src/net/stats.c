@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/stats.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+bool stats_take_span(struct net_call *call, struct stats_span *ret_span)
+{
+    const struct stats_query *query = &call->query.stats;
+    int64_t now = call->request->now.wall_ns;
+    struct stats_span span = {.since = schema_given(query, STATS_SINCE)
+                                           ? query->since_ns
+                                           : now - 3600 * (int64_t)NS_PER_SEC,
+        .until = schema_given(query, STATS_UNTIL) ? query->until_ns : now};
+    if (span.since >= span.until) {
+        call_problem(call, 400, "since", "since: is not before until");
+        return false;
+    }
+    *ret_span = span;
+    return true;
+}
+
+bool stats_stored(struct net_call *call)
+{
+    if (call->context->history && call->context->store)
+        return true;
+    call_problem(call, 503, NULL,
+        "this daemon keeps no history on disk: give it a directory with 'state' in its "
+        "configuration");
+    return false;
+}
+
+bool stats_named(const struct net_call *call)
+{
+    const struct stats_query *query = &call->query.stats;
+    return query->agents.count > 0 || query->labels.count > 0 ||
+           schema_given(query, STATS_PHILOSOPHY);
+}
+
+/* ---- Who */
+
+static bool listed(const struct query_values *lists, const char *subject)
+{
+    const char *word = *subject ? subject : "system";
+    size_t length = strlen(word);
+    for (size_t i = 0; i < lists->count; i++) {
+        for (const char *c = lists->values[i];; c++) {
+            size_t n = strcspn(c, ",");
+            if (n == length && memcmp(c, word, n) == 0)
+                return true;
+            c += n;
+            if (*c == 0)
+                break;
+        }
+    }
+    return lists->count == 0;
+}
+
+bool stats_wanted(const struct net_call *call, const char *subject)
+{
+    const struct stats_query *query = &call->query.stats;
+    bool filtered = query->labels.count > 0 || schema_given(query, STATS_PHILOSOPHY);
+    const struct agent *agent = registry_get(core_registry(call->context->core), subject);
+    if (!listed(&query->agents, subject))
+        return false;
+    if (!agent)
+        return call->request->peer.privileged && !filtered;
+    if (!call_owns(call, agent))
+        return false;
+    if (schema_given(query, STATS_PHILOSOPHY) &&
+        (unsigned)agent->spec.philosophy != query->philosophy)
+        return false;
+    for (size_t i = 0; i < query->labels.count; i++) {
+        if (!call_has_label(&agent->spec, query->labels.values[i]))
+            return false;
+    }
+    return true;
+}
+
+void stats_subjects_done(struct stats_subjects *subjects)
+{
+    mem_free(subjects->names);
+    *subjects = (struct stats_subjects){0};
+}
+
+int stats_subjects_add(struct stats_subjects *subjects, const char *name)
+{
+    if (subjects->count == subjects->room) {
+        size_t room = MAX(subjects->room * 2, (size_t)16);
+        void *names = mem_resize_array(subjects->names, room, sizeof(*subjects->names));
+        if (!names)
+            return -ENOMEM;
+        subjects->names = names;
+        subjects->room = room;
+    }
+    memcpy(subjects->names[subjects->count++], name, strlen(name) + 1);
+    return 0;
+}
+
+static int too_many(struct net_call *call, const char *field, size_t most)
+{
+    call_problem(call, 400, field, "%s: more than %zu subjects", field, most);
+    return 1;
+}
+
+/* Somebody who is asked for by name: an error says why there is no answer. */
+static int take_named(
+    struct net_call *call, const char *word, size_t most, struct stats_subjects *subjects)
+{
+    const struct agent *agent = registry_get(core_registry(call->context->core), word);
+    if (strcmp(word, "system") == 0)
+        word = "";
+    else if (!call_agent_id(call, word, "agents"))
+        return 1;
+    for (size_t i = 0; i < subjects->count; i++) {
+        if (strcmp(subjects->names[i], word) == 0)
+            return 0;
+    }
+    if (*word && agent && !call_owns(call, agent)) {
+        call_problem(call, 403, NULL, "agent %s belongs to another user", word);
+        return 1;
+    }
+    if (*word && !agent && !call->request->peer.privileged) {
+        call_problem(call, 404, NULL, "agent %s is not known", word);
+        return 1;
+    }
+    if (subjects->count == most)
+        return too_many(call, "agents", most);
+    return stats_subjects_add(subjects, word);
+}
+
+static int take_list(
+    struct net_call *call, const char *list, size_t most, struct stats_subjects *subjects)
+{
+    for (;;) {
+        char word[AC_AGENT_ID_MAX + 2];
+        size_t n = strcspn(list, ",");
+        snprintf(word, sizeof(word), "%.*s", (int)MIN(n, sizeof(word) - 1), list);
+        int r = take_named(call, word, most, subjects);
+        if (r != 0 || list[n] == 0)
+            return r;
+        list += n + 1;
+    }
+}
+
+static int take_filtered(struct net_call *call, size_t most, struct stats_subjects *subjects)
+{
+    const struct registry *registry = core_registry(call->context->core);
+    const struct agent *agent;
+    agent_slot cursor = 0;
+    while ((agent = registry_next(registry, &cursor))) {
+        if (!stats_wanted(call, agent->spec.id))
+            continue;
+        if (subjects->count == most)
+            return too_many(call, "agents", most);
+        int r = stats_subjects_add(subjects, agent->spec.id);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int stats_subjects_take(struct net_call *call, size_t most, struct stats_subjects *ret_subjects)
+{
+    const struct query_values *agents = &call->query.stats.agents;
+    struct stats_subjects subjects = {0};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < agents->count; i++)
+        r = take_list(call, agents->values[i], most, &subjects);
+    if (agents->count == 0 && stats_named(call))
+        r = take_filtered(call, most, &subjects);
+    else if (agents->count == 0)
+        r = stats_subjects_add(&subjects, "");
+    if (r != 0)
+        stats_subjects_done(&subjects);
+    else
+        *ret_subjects = subjects;
+    return r;
+}
+
+/* ---- What an answer is made of */
+
+void stats_write_info(struct json_writer *w, const struct history_info *info)
+{
+    json_field_double(w, "resolution_seconds", (double)info->resolution_ns / NS_PER_SEC);
+    json_field_uint(w, "gaps", info->gaps);
+    json_field_double(w, "gap_seconds", (double)info->gap_ns / NS_PER_SEC);
+    json_field_uint(w, "damaged", info->damaged);
+    json_field_double(w, "error_bound", info->error_bound);
+    json_field_bool(w, "limited", info->limited);
+}
+
+void stats_write_span(struct json_writer *w, const struct stats_span *span)
+{
+    json_field_time(w, "since", span->since);
+    json_field_time(w, "until", span->until);
+}
+
+void stats_info_add(struct history_info *sum, const struct history_info *info)
+{
+    sum->resolution_ns = MAX(sum->resolution_ns, info->resolution_ns);
+    sum->gaps += info->gaps;
+    sum->gap_ns += info->gap_ns;
+    sum->damaged += info->damaged;
+    sum->error_bound = MAX(sum->error_bound, info->error_bound);
+    sum->limited |= info->limited;
+}
+
+const char *stats_unit(enum ac_resource resource)
+{
+    static const char *const units[] = {"cores", "MiB", "MiB/s", "MiB/s", "count"};
+    return units[resource];
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the routes of the history's statistics share: the span, whose history is meant and may be
+ * seen, and the fields that say what an answer is made of. */
+#ifndef AC_NET_STATS_H
+#define AC_NET_STATS_H
+
+#include "net/route.h"
+#include "store/history.h"
+
+#define STATS_SUBJECTS_MAX 10000
+
+struct stats_span {
+    int64_t since, until;
+};
+
+/* The span that was asked for, the last hour by default. False: the reply is a problem. */
+bool stats_take_span(struct net_call *call, struct stats_span *ret_span);
+
+/* Whether there is a history on disk; else the reply is a problem. */
+bool stats_stored(struct net_call *call);
+
+/* Whether this peer may see @subject, and the filters of the query let it through. A subject that
+ * is no longer known has no owner, philosophy or labels any more: only the privileged see it, and
+ * no filter lets it through. */
+bool stats_wanted(const struct net_call *call, const char *subject);
+
+struct stats_subjects {
+    char (*names)[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
+    size_t count, room;
+};
+void stats_subjects_done(struct stats_subjects *subjects);
+int stats_subjects_add(struct stats_subjects *subjects, const char *name); /* 0 or -ENOMEM */
+
+/* Whether the query names anybody: by id, philosophy or label. */
+bool stats_named(const struct net_call *call);
+
+/* The subjects that the query names: by id (each must be known to this peer), else all that the
+ * filters let through; the machine where it names nobody. Returns 0, 1 where the reply is a
+ * problem (more than @most is one), or -errno. */
+int stats_subjects_take(struct net_call *call, size_t most, struct stats_subjects *ret_subjects);
+
+/* The fields of INFO_FIELDS. */
+void stats_write_info(struct json_writer *w, const struct history_info *info);
+void stats_write_span(struct json_writer *w, const struct stats_span *span);
+
+/* Adds what another part of an answer is made of. */
+void stats_info_add(struct history_info *sum, const struct history_info *info);
+
+/* "cores", "MiB", "MiB/s", "count". */
+const char *stats_unit(enum ac_resource resource);
+
+#endif

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/history/range, top, quantile and /v1/usage over a history on disk. */
+#include <math.h>
+#include <string.h>
+
+#include "../store/temporary.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "net_fixture.h"
+#include "store/history.h"
+
+#define TICKS 600
+
+/* Agents with history: their CPU in cores, and memory in MiB, all the time. */
+static const struct {
+    const char *id, *body;
+    double cores, memory;
+} agents[] = {
+    {"small", "{\"philosophy\":\"cot\",\"labels\":{\"team\":\"a\"}}", 0.25, 256},
+    {"large", "{\"philosophy\":\"react\",\"labels\":{\"team\":\"a\"}}", 2, 1024},
+    {"other", "{\"philosophy\":\"react\",\"labels\":{\"team\":\"b\"}}", 1, 512},
+    {"gone", NULL, 0.5, 128}, /* not registered any more */
+};
+
+struct stats_fixture {
+    struct fixture *f;
+    struct temporary directory;
+};
+
+static void record_tick(struct history *history, int64_t when_ns, uint64_t second)
+{
+    struct ac_usage usages[ARRAY_SIZE(agents)];
+    struct history_totals totals[ARRAY_SIZE(agents)];
+    struct history_row rows[ARRAY_SIZE(agents)];
+    struct ac_error error = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(agents); i++) {
+        ac_usage_init(&usages[i]);
+        usages[i].cpu_cores = agents[i].cores;
+        usages[i].memory_mb = agents[i].memory;
+        usages[i].known = AC_KNOWN_CPU_CORES | AC_KNOWN_MEMORY_MB;
+        totals[i] = (struct history_totals){
+            .known = 1, .cpu_ns = (uint64_t)(agents[i].cores * 1e9) * second};
+        rows[i] = (struct history_row){
+            .subject = agents[i].id, .usage = &usages[i], .totals = &totals[i]};
+    }
+    assert_int_equal(history_tick(history, when_ns, rows, ARRAY_SIZE(rows), &error), 0);
+}
+
+/* Ten minutes that end now. "large" belongs to somebody else. */
+static int setup(void **state)
+{
+    struct stats_fixture *s = calloc(1, sizeof(*s));
+    void *inner;
+    struct ac_error error = {0};
+    fixture_setup(&inner);
+    s->f = inner;
+    s->directory = temporary_make();
+    const struct store_options options = {.directory = s->directory.path};
+    assert_int_equal(store_open(&options, &s->f->context.store, &error), 0);
+    const struct history_options keep = {0};
+    assert_int_equal(history_open(s->f->context.store, &keep, &s->f->context.history, &error), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(agents); i++) {
+        char target[64];
+        fixture_user(s->f, i == 1 ? OTHER_UID : 0);
+        snprintf(target, sizeof(target), "/v1/agents/%s", agents[i].id);
+        if (agents[i].body)
+            json_decref(fixture_call(s->f, "PUT", target, agents[i].body, 201));
+    }
+    fixture_user(s->f, 0);
+    int64_t now = s->f->request.now.wall_ns;
+    for (uint64_t i = 0; i < TICKS; i++)
+        record_tick(s->f->context.history, now - (int64_t)((TICKS - i) * NS_PER_SEC), i);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct stats_fixture *s = *state;
+    void *inner = s->f;
+    history_close(s->f->context.history);
+    store_close(s->f->context.store);
+    temporary_done(&s->directory);
+    free(s);
+    return fixture_teardown(&inner);
+}
+
+static const json_t *at(const json_t *json, const char *key, size_t index)
+{
+    return json_array_get(json_object_get(json, key), index);
+}
+
+static double number(const json_t *json, const char *key)
+{
+    const json_t *value = json_object_get(json, key);
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+static const char *text(const json_t *json, const char *key)
+{
+    const char *value = json_string_value(json_object_get(json, key));
+    return value ? value : "(null)";
+}
+
+#define NEAR(value, wanted)                                                                        \
+    assert_true(fabs((value) - (double)(wanted)) <= 1e-6 + 0.001 * fabs((double)(wanted)))
+
+/* Every field of the schema is there, and no other. */
+static void check_fields(const struct schema *schema, const json_t *json)
+{
+    assert_int_equal(json_object_size(json), schema->n_fields);
+    for (size_t i = 0; i < schema->n_fields; i++) {
+        const struct schema_field *field = &schema->fields[i];
+        const json_t *value = json_object_get(json, field->name);
+        assert_true(value && (!json_is_null(value) || (field->flags & FIELD_NULLABLE)));
+        if (field->kind == FIELD_OBJECT)
+            check_fields(field->object, value);
+        for (size_t j = 0; field->kind == FIELD_LIST && j < json_array_size(value); j++)
+            check_fields(field->object, json_array_get(value, j));
+    }
+}
+
+static json_t *get(struct stats_fixture *s, const char *target, const struct schema *schema)
+{
+    json_t *json = fixture_call(s->f, "GET", target, NULL, 200);
+    check_fields(schema, json);
+    return json;
+}
+
+static void test_range(void **state)
+{
+    struct stats_fixture *s = *state;
+    json_t *json =
+        get(s, "/v1/history/range?agents=large,small&agents=gone&metrics=cpu&step=1m&aggregate=max",
+            &schema_range);
+    assert_int_equal(json_array_size(json_object_get(json, "series")), 3);
+    assert_string_equal(text(json, "aggregate"), "max");
+    static const size_t order[] = {1, 0, 3};
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+        const json_t *series = at(json, "series", i);
+        double samples = 0;
+        size_t n = json_array_size(json_object_get(series, "points"));
+        assert_string_equal(text(series, "agent_id"), agents[order[i]].id);
+        assert_in_range(n, 10, 11);
+        assert_true(number(series, "gaps") == 0);
+        for (size_t j = 0; j < n; j++) {
+            const json_t *point = at(series, "points", j);
+            NEAR(number(json_object_get(point, "usage"), "cpu_cores"), agents[order[i]].cores);
+            assert_true(
+                json_is_null(json_object_get(json_object_get(point, "usage"), "memory_mb")));
+            samples += number(point, "samples");
+        }
+        assert_true(samples == TICKS);
+    }
+    json_decref(json);
+    json = get(s, "/v1/history/range?agents=small&since=5m&limit=7", &schema_range);
+    assert_int_equal(json_array_size(json_object_get(at(json, "series", 0), "points")), 7);
+    assert_true(json_is_true(json_object_get(at(json, "series", 0), "limited")));
+    json_decref(json);
+    /* By label; the machine where nobody is named: it has no history here. */
+    json = get(s, "/v1/history/range?label=team%3Da&step=1m", &schema_range);
+    assert_int_equal(json_array_size(json_object_get(json, "series")), 2);
+    json_decref(json);
+    json = get(s, "/v1/history/range", &schema_range);
+    assert_true(json_is_null(json_object_get(at(json, "series", 0), "agent_id")));
+    assert_int_equal(json_array_size(json_object_get(at(json, "series", 0), "points")), 0);
+    json_decref(json);
+}
+
+static void test_top(void **state)
+{
+    static const struct {
+        const char *query, *first;
+        size_t n;
+        double value;
+    } cases[] = {
+        {"", "large", 4, 2},
+        {"?n=2&metric=memory&aggregate=max", "large", 2, 1024},
+        {"?label=team%3Db", "other", 1, 1},
+        {"?philosophy=cot", "small", 1, 0.25},
+        {"?agents=gone,small", "gone", 2, 0.5},
+        {"?metric=disk_io", NULL, 0, 0},
+        {"?until=1d&since=2d", NULL, 0, 0},
+    };
+    struct stats_fixture *s = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char target[128];
+        snprintf(target, sizeof(target), "/v1/history/top%s", cases[i].query);
+        json_t *json = get(s, target, &schema_top);
+        assert_int_equal(json_array_size(json_object_get(json, "top")), cases[i].n);
+        if (cases[i].first) {
+            assert_string_equal(text(at(json, "top", 0), "agent_id"), cases[i].first);
+            NEAR(number(at(json, "top", 0), "value"), cases[i].value);
+        }
+        json_decref(json);
+    }
+}
+
+static void test_quantile(void **state)
+{
+    struct stats_fixture *s = *state;
+    json_t *json = get(s, "/v1/history/quantile?agents=small,large,other&q=0.5", &schema_quantile);
+    NEAR(number(json, "value"), 1);
+    assert_true(json_is_true(json_object_get(json, "exact")));
+    assert_true(number(json, "error_bound") == 0);
+    assert_true(number(json, "subjects") == 3);
+    assert_string_equal(text(json, "unit"), "cores");
+    json_decref(json);
+    json = get(s, "/v1/history/quantile?philosophy=react&q=1&metric=memory", &schema_quantile);
+    NEAR(number(json, "value"), 1024);
+    json_decref(json);
+    /* A long span has its bound. Nothing in it is null, as is nobody. */
+    json = get(s, "/v1/history/quantile?agents=large&since=7d", &schema_quantile);
+    assert_true(fabs(number(json, "value") - 2) <= 2 * number(json, "error_bound") + 1e-9);
+    json_decref(json);
+    static const char *const empty[] = {"agents=small&since=3d&until=2d", "label=team%3Dnobody"};
+    for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+        char target[128];
+        snprintf(target, sizeof(target), "/v1/history/quantile?%s", empty[i]);
+        json = get(s, target, &schema_quantile);
+        assert_true(json_is_null(json_object_get(json, "value")));
+        json_decref(json);
+    }
+}
+
+/* CPU seconds are those of the counters: what lies between the first and the last tick. */
+static void check_row(const json_t *row, const char *name, double agent_count, double cores)
+{
+    assert_string_equal(text(row, "name"), name);
+    assert_true(number(row, "agents") == agent_count);
+    double seconds = number(row, "cpu_seconds");
+    assert_true(seconds >= cores * (TICKS - 1) * 0.999 && seconds <= cores * TICKS * 1.001);
+}
+
+static void test_totals(void **state)
+{
+    struct stats_fixture *s = *state;
+    json_t *json = get(s, "/v1/usage", &schema_usage_totals);
+    assert_int_equal(json_array_size(json_object_get(json, "rows")), 4);
+    check_row(at(json, "rows", 0), "large", 1, 2);
+    check_row(at(json, "rows", 1), "other", 1, 1);
+    check_row(at(json, "rows", 2), "gone", 1, 0.5);
+    assert_true(json_is_null(json_object_get(at(json, "rows", 0), "disk_bytes")));
+    double gib_hours = number(at(json, "rows", 0), "memory_gib_hours");
+    assert_true(gib_hours > 0.16 && gib_hours < 0.17);
+    assert_true(number(json_object_get(json, "total"), "samples") == 4 * TICKS);
+    json_decref(json);
+    json = get(s, "/v1/usage?by=philosophy", &schema_usage_totals);
+    check_row(at(json, "rows", 0), "react", 2, 3);
+    check_row(at(json, "rows", 1), "(null)", 1, 0.5);
+    check_row(at(json, "rows", 2), "cot", 1, 0.25);
+    json_decref(json);
+    json = get(s, "/v1/usage?by=label:team&limit=1", &schema_usage_totals);
+    assert_int_equal(json_array_size(json_object_get(json, "rows")), 1);
+    assert_true(json_is_true(json_object_get(json, "limited")));
+    check_row(at(json, "rows", 0), "a", 2, 2.25);
+    assert_true(number(json_object_get(json, "total"), "agents") == 4);
+    json_decref(json);
+    json = get(s, "/v1/usage?by=label:team&philosophy=cot", &schema_usage_totals);
+    assert_int_equal(json_array_size(json_object_get(json, "rows")), 1);
+    check_row(at(json, "rows", 0), "a", 1, 0.25);
+    json_decref(json);
+}
+
+/* A user sees own agents and the machine. */
+static void test_access(void **state)
+{
+    struct stats_fixture *s = *state;
+    fixture_user(s->f, OTHER_UID);
+    json_t *json = get(s, "/v1/usage", &schema_usage_totals);
+    assert_int_equal(json_array_size(json_object_get(json, "rows")), 1);
+    check_row(at(json, "rows", 0), "large", 1, 2);
+    json_decref(json);
+    json = get(s, "/v1/history/top", &schema_top);
+    assert_int_equal(json_array_size(json_object_get(json, "top")), 1);
+    json_decref(json);
+    json = get(s, "/v1/history/range?agents=large,system&step=1m", &schema_range);
+    json_decref(json);
+    json = get(s, "/v1/history/range?label=team&step=1m", &schema_range);
+    assert_int_equal(json_array_size(json_object_get(json, "series")), 1);
+    json_decref(json);
+    fixture_expect(s->f, "GET", "/v1/history/range?agents=small", NULL, 403, "another user", NULL);
+    fixture_expect(s->f, "GET", "/v1/history/quantile?agents=other", NULL, 403, "another", NULL);
+    fixture_expect(s->f, "GET", "/v1/history/range?agents=gone", NULL, 404, "not known", NULL);
+    s->f->request.peer.authenticated = false;
+    fixture_expect(s->f, "GET", "/v1/usage", NULL, 401, NULL, NULL);
+}
+
+static void test_bad_input(void **state)
+{
+    static const struct {
+        const char *target, *detail, *field;
+    } cases[] = {
+        {"/v1/history/range?since=10&until=5", "is not before until", "since"},
+        {"/v1/history/range?agents=a%20b", "letters, digits", "agents"},
+        {"/v1/history/range?agents=", "letters, digits", "agents"},
+        {"/v1/history/range?agents=a,,b", "letters, digits", "agents"},
+        {"/v1/history/range?metrics=cpu,gpu", "\"gpu\" is not one of", "metrics"},
+        {"/v1/history/range?metrics=", "\"\" is not one of", "metrics"},
+        {"/v1/history/range?aggregate=sum", "not one of: mean, min, max", "aggregate"},
+        {"/v1/history/range?limit=100001", "above", "limit"},
+        {"/v1/history/range?step=x", "not a duration", "step"},
+        {"/v1/history/range?q=1", "no such query parameter", "q"},
+        {"/v1/history/top?metric=gpu", "not one of", "metric"},
+        {"/v1/history/top?n=0", "below 1", "n"},
+        {"/v1/history/top?n=1001", "above", "n"},
+        {"/v1/history/top?aggregate=min", "not one of: mean, max, sum", "aggregate"},
+        {"/v1/history/top?philosophy=swarm", "not one of", "philosophy"},
+        {"/v1/history/quantile?q=1.5", "above 1", "q"},
+        {"/v1/history/quantile?q=-1", "below 0", "q"},
+        {"/v1/history/quantile?q=nan", "q: ", "q"},
+        {"/v1/history/quantile?q=half", "is not a number", "q"},
+        {"/v1/history/quantile?since=5&until=5", "is not before", "since"},
+        {"/v1/usage?by=team", "agent, philosophy or label:KEY", "by"},
+        {"/v1/usage?by=label:", "agent, philosophy or label:KEY", "by"},
+        {"/v1/usage?by=", "agent, philosophy or label:KEY", "by"},
+        {"/v1/usage?limit=0", "below 1", "limit"},
+        {"/v1/usage?since=tomorrow", "is not a time", "since"},
+    };
+    struct stats_fixture *s = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        fixture_expect(s->f, "GET", cases[i].target, NULL, 400, cases[i].detail, cases[i].field);
+    /* 65 series */
+    char target[1024];
+    int used = snprintf(target, sizeof(target), "/v1/history/range?agents=a0");
+    for (int i = 1; i < 65; i++)
+        used += snprintf(target + used, sizeof(target) - (size_t)used, ",a%d", i);
+    fixture_expect(s->f, "GET", target, NULL, 400, "more than 64", "agents");
+}
+
+static void test_memory_only(void **state)
+{
+    static const char *const targets[] = {
+        "/v1/history/range", "/v1/history/top", "/v1/history/quantile", "/v1/usage"};
+    struct stats_fixture *s = *state;
+    struct store *store = s->f->context.store;
+    s->f->context.store = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(targets); i++)
+        fixture_expect(s->f, "GET", targets[i], NULL, 503, "no history on disk", NULL);
+    s->f->context.store = store;
+}
+
+/* Where memory runs out there is a problem or nothing, never half an answer. */
+static void test_out_of_memory(void **state)
+{
+    static const char *const targets[] = {"/v1/history/range?agents=small,large&step=1m",
+        "/v1/history/top?n=2", "/v1/history/quantile?label=team&since=5m",
+        "/v1/usage?by=label:team"};
+    struct stats_fixture *s = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+        bool hit = true;
+        for (unsigned n = 1; hit; n++) {
+            struct net_reply reply;
+            struct net_request request = s->f->request;
+            request.method = "GET";
+            request.target = targets[i];
+            reply_init(&reply);
+            fault_arm(FAULT_ALLOC, n);
+            net_dispatch(&s->f->context, &request, &reply);
+            hit = fault_disarm();
+            bool empty = reply.body.size == 0;
+            json_t *json = empty ? NULL : json_loadb(reply.body.data, reply.body.size, 0, NULL);
+            assert_true(empty || json);
+            assert_true(reply.status == 200 || reply.status == 503 || reply.status == 500);
+            json_decref(json);
+            reply_done(&reply);
+        }
+    }
+}
+
+#define STATS_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STATS_TEST(test_range),
+        STATS_TEST(test_top),
+        STATS_TEST(test_quantile),
+        STATS_TEST(test_totals),
+        STATS_TEST(test_access),
+        STATS_TEST(test_bad_input),
+        STATS_TEST(test_memory_only),
+        STATS_TEST(test_out_of_memory),
+    };
+    return cmocka_run_group_tests_name("net/stats", tests, NULL, NULL);
+}
