@@ -30,7 +30,7 @@ static inline int64_t unzigzag(uint64_t code)
     return (int64_t)(code >> 1 ^ (0 - (code & 1)));
 }
 
-/* a - b and a + b that wrap around, for deltas of values from damaged input. */
+/* a - b, a + b and a * b that wrap around, for deltas of values from damaged input. */
 static inline int64_t wrap_sub(int64_t a, int64_t b)
 {
     return (int64_t)((uint64_t)a - (uint64_t)b);
@@ -39,6 +39,11 @@ static inline int64_t wrap_sub(int64_t a, int64_t b)
 static inline int64_t wrap_add(int64_t a, int64_t b)
 {
     return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
+static inline int64_t wrap_mul(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a * (uint64_t)b);
 }
 
 static inline struct byte_reader byte_reader(const void *bytes, size_t size)

@@ -387,7 +387,7 @@ int column_encode(
     if (plan.mode != COLUMN_CONSTANT) {
         buf_put_varint(out, (uint64_t)(stats->first - stats->min));
         buf_put_varint(out, (uint64_t)(stats->max - stats->first));
-        buf_put_signed(out, wrap_sub(stats->sum, (int64_t)count * stats->first));
+        buf_put_signed(out, wrap_sub(stats->sum, wrap_mul((int64_t)count, stats->first)));
         if (plan.divisor > 1)
             buf_put_varint(out, plan.divisor);
     }
@@ -396,8 +396,8 @@ int column_encode(
         int64_t grown = wrap_sub((int64_t)stats->total_end, (int64_t)stats->total_start);
         buf_put_signed(out, wrap_sub(grown, predicted_growth(stats, growth)));
     }
-    if (plan.mode != COLUMN_CONSTANT)
-        encode_payload(numbers, count, &plan, out);
+    if (plan.mode != COLUMN_CONSTANT && encode_payload(numbers, count, &plan, out) < 0)
+        out->failed = true;
     return out->failed ? -ENOMEM : 0;
 }
 
@@ -426,7 +426,7 @@ static void read_spread(struct byte_reader *r, bool has_divisor, struct column_v
     struct column_stats *stats = &view->stats;
     stats->min = stats->first - (int64_t)get_capped(r, (uint64_t)stats->first);
     stats->max = stats->first + (int64_t)get_capped(r, HIST_VALUE_MAX - (uint64_t)stats->first);
-    stats->sum = wrap_add(get_signed(r), (int64_t)stats->count * stats->first);
+    stats->sum = wrap_add(get_signed(r), wrap_mul(stats->count, stats->first));
     if (has_divisor)
         view->divisor = get_capped(r, HIST_VALUE_MAX);
     if (stats->min == stats->max || view->divisor == 0 || stats->count < 2)
@@ -450,7 +450,7 @@ int column_read(struct byte_reader *r, size_t n, uint64_t growth, struct column_
         read_runs(r, n, &view);
     stats->first = (int64_t)get_capped(r, HIST_VALUE_MAX);
     stats->min = stats->max = stats->first;
-    stats->sum = (int64_t)stats->count * stats->first;
+    stats->sum = wrap_mul(stats->count, stats->first);
     if (view.mode != COLUMN_CONSTANT)
         read_spread(r, head & FLAG_DIVISOR, &view);
     if (head & FLAG_TOTALS) {

@@ -57,7 +57,8 @@ struct column_stats {
 
 /* Encodes @n (1-HIST_COLUMN_MAX) values, each HIST_UNKNOWN or 0-HIST_VALUE_MAX, and appends.
  * Of @stats, the totals are read and the rest is filled in. @growth is the predicted growth of
- * the totals per unit of sum, in 1/1024. Returns 0 or -ENOMEM. */
+ * the totals per unit of sum, in 1/1024. Returns 0, or -ENOMEM with
+ * @out marked as failed. */
 int column_encode(
     const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth, struct buf *out);
 

@@ -283,7 +283,7 @@ static void add_minutes(struct hist_merge *merge, const struct row_section *sect
             int64_t value = section->metrics[m][i];
             cell->min = cell->known == 0 ? value : MIN(cell->min, value);
             cell->max = cell->known == 0 ? value : MAX(cell->max, value);
-            cell->sum += value;
+            cell->sum = wrap_add(cell->sum, value);
             cell->known++;
         }
     }

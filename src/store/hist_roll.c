@@ -123,7 +123,7 @@ static int decode_cells(
         int64_t value = (int64_t)get_capped(r, HIST_VALUE_MAX);
         for (uint32_t i = 0; i < minutes->n; i++)
             cells[i] = (struct roll_cell){
-                minutes->samples[i], (int64_t)minutes->samples[i] * value, value, value};
+                minutes->samples[i], wrap_mul(minutes->samples[i], value), value, value};
         return r->bad ? -EBADMSG : 0;
     }
     int64_t values[HIST_COLUMN_MAX];

@@ -197,7 +197,7 @@ static void check_all(struct history *history, struct oracle *o)
 static void print_finding(void *userdata, const char *text)
 {
     (void)userdata;
-    print_message("%s\n", text);
+    print_message("# %s\n", text);
 }
 
 static void check_clean(struct history *history)
