@@ -5,6 +5,7 @@ import ast
 import inspect
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -74,6 +75,27 @@ def test_the_extension_needs_and_shows_nothing_else(installed):
     needed = [line.split("[")[1].rstrip("]") for line in run("readelf", "-d", extension).splitlines()
               if "(NEEDED)" in line]
     assert set(needed) <= {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2"}
+
+
+def later_interpreters():
+    found = []
+    for minor in range(sys.version_info.minor + 1, 20):
+        name = f"python3.{minor}"
+        done = subprocess.run([name, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True,
+                              check=False, env=clean_env()) if shutil.which(name) else None
+        if done and done.returncode == 0:
+            found.append(done.stdout.strip())
+    return found
+
+
+def test_the_same_wheel_works_in_later_interpreters(installed):
+    interpreters = later_interpreters()
+    if not interpreters:
+        pytest.skip("no later interpreter is installed here")
+    (folder,) = installed.glob("lib/python*/site-packages")
+    program = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.prefix = {str(installed)!r}\n" + SMOKE
+    for interpreter in interpreters:
+        assert "cp311-abi3" in run(interpreter, "-I", "-c", program)
 
 
 def test_a_source_distribution_builds(tmp_path):

@@ -10,8 +10,8 @@ Every decision is made by the C library inside. Percentages of CPU and memory ar
 machine may use, memory is MiB, rates are MiB per second, and what could not be measured is None.
 """
 
+from agentcore import _core  # isort: skip  first: it says where the package cannot work
 from agentcore._config import AgentConfig, AgentPhilosophy, SecurityProfile
-from agentcore._core import __version__
 from agentcore._manager import ResourceManager, get_resource_manager
 from agentcore._monitor import ResourceMonitor
 from agentcore._optimizer import PerformanceOptimizer, ResourcePredictor, get_performance_optimizer
@@ -19,6 +19,8 @@ from agentcore._remote import AgentCoreConnectionError, AgentCoreHTTPError
 from agentcore._scaler import DynamicScaler
 from agentcore._usage import ResourceUsage
 from agentcore._values import AlertSeverity, ResourceAlert, ResourceLimits, ResourceType
+
+__version__ = _core.__version__
 
 __all__ = [
     "AgentConfig",

@@ -144,7 +144,13 @@ static int module_exec(PyObject *module)
     return register_atexit(module);
 }
 
-static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+/* From 3.12 on the interpreter refuses by itself, and says less, unless a module declares that it
+ * works in subinterpreters with a GIL of their own; module_exec then refuses. Older ones do not
+ * know the slot. Neither name is in the limited API of 3.11. */
+#define SLOT_MULTIPLE_INTERPRETERS    3
+#define PER_INTERPRETER_GIL_SUPPORTED ((void *)2)
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}, {0, NULL}};
 
 static struct PyModuleDef module_def = {
     .m_base = PyModuleDef_HEAD_INIT,
@@ -156,5 +162,8 @@ static struct PyModuleDef module_def = {
 
 PyMODINIT_FUNC PyInit__core(void)
 {
+    if (Py_Version >= 0x030C0000)
+        module_slots[1] =
+            (PyModuleDef_Slot){SLOT_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED};
     return PyModuleDef_Init(&module_def);
 }
