@@ -129,7 +129,7 @@ AGENT(agent_net_sent, TOTAL(TOTALS_KNOWN_NETWORK, a->totals.net_sent_bytes))
 AGENT(agent_open_files,
     known(a->usage.known &AC_KNOWN_FILE_DESCRIPTORS, (double)a->usage.file_descriptors))
 AGENT(agent_processes, TOTAL(TOTALS_KNOWN_PROCESSES, a->processes))
-AGENT(agent_gpu_memory, isnan(a->gpu_memory_mb) ? NAN : a->gpu_memory_mb * USAGE_MIB)
+AGENT(agent_gpu_memory, isnan(a->gpu_memory_mb) ? NAN : a->gpu_memory_mb *USAGE_MIB)
 AGENT(agent_gpu_ratio, isnan(a->gpu_percent) ? NAN : a->gpu_percent / 100)
 AGENT(agent_processes_started, TOTAL(TOTALS_KNOWN_PROCESSES, a->totals.processes_total))
 

@@ -43,9 +43,9 @@ struct daemon {
         uint32_t left_out;
     } event_quota; /* of log lines about events, per second */
     struct stop_request *stops;
-    struct daemon_gpu *gpu; /* NULL = none, or off */
+    struct daemon_gpu *gpu;             /* NULL = none, or off */
     struct daemon_discovery *discovery; /* NULL = off, or not begun */
-    struct history_row *rows; /* of one tick, kept between ticks */
+    struct history_row *rows;           /* of one tick, kept between ticks */
     size_t rows_capacity;
 };
 
