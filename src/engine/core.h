@@ -56,7 +56,8 @@ int core_tick(struct core *core, const struct sample *sample);
 int core_agent_add(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error);
 
-/* Gives a reported agent a process tree, or adds the agent. -EEXIST where it has one. */
+/* Gives a reported agent a process tree, and all that @spec says but an owner where it has one; or
+ * adds the agent. -EEXIST where it has a tree. */
 int core_agent_attach(struct core *core, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent, struct ac_error *error);
 

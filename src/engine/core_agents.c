@@ -133,7 +133,7 @@ int core_agent_attach(struct core *core, const struct agent_spec *spec, struct m
     if (r < 0)
         return r;
     core->now = now;
-    r = registry_set_root(core->registry, spec->id, spec->root_pid, spec->root_start_ticks);
+    r = registry_set_root(core->registry, spec);
     if (r < 0)
         return add_error(spec, r, error);
     agent = registry_get(core->registry, spec->id);

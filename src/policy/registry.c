@@ -186,9 +186,9 @@ int registry_add(struct registry *registry, const struct agent_spec *spec, struc
     return 0;
 }
 
-int registry_set_root(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks)
+int registry_set_root(struct registry *registry, const struct agent_spec *spec)
 {
-    struct agent *agent = strmap_get(registry->ids, id);
+    struct agent *agent = strmap_get(registry->ids, spec->id);
     if (!agent)
         return -ENOENT;
     struct account *account = &registry->accounts[agent->slot];
@@ -197,9 +197,11 @@ int registry_set_root(struct registry *registry, const char *id, int32_t pid, ui
     struct mono claimed = agent->added.mono;
     if (registry->sampled && registry->when.mono.ns > claimed.ns)
         claimed = registry->when.mono;
-    account_claim(registry, account, pid, start_ticks, claimed);
-    agent->spec.root_pid = pid;
-    agent->spec.root_start_ticks = start_ticks;
+    account_claim(registry, account, spec->root_pid, spec->root_start_ticks, claimed);
+    uint32_t owner = agent->spec.owner_uid;
+    agent->spec = *spec;
+    if (owner != UINT32_MAX)
+        agent->spec.owner_uid = owner;
     return 0;
 }
 

@@ -41,8 +41,8 @@ struct agent {
     struct agent_totals totals;
     uint32_t processes; /* members now, without zombies */
     uint32_t threads;
-    double gpu_memory_mb; /* all devices together; NaN = unknown */
-    double gpu_percent;   /* of one device: above 100 where it uses several; NaN = unknown */
+    double gpu_memory_mb;      /* all devices together; NaN = unknown */
+    double gpu_percent;        /* of one device: above 100 where it uses several; NaN = unknown */
     struct group_record group; /* its cgroup's last record; .known == 0 = none */
 };
 
@@ -57,9 +57,10 @@ void registry_free(struct registry *registry);
 int registry_add(struct registry *registry, const struct agent_spec *spec, struct moment now,
     const struct agent **ret_agent);
 
-/* Gives a reported-only agent a process tree, as of now: adopted with the next sample. Returns 0,
- * -ENOENT, -EEXIST (has one). */
-int registry_set_root(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks);
+/* Gives the reported-only agent @spec->id a process tree, as of now: adopted with the next sample.
+ * From here on it is what @spec says, but for an owner, whom it keeps. Returns 0, -ENOENT, -EEXIST
+ * (has one). */
+int registry_set_root(struct registry *registry, const struct agent_spec *spec);
 
 /* From the next sample on the process is a member of an agent that has a process tree, unless it
  * is another one's by then. Returns 0; -ENOENT; -ESRCH (the agent has no processes, or has had

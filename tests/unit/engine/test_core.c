@@ -353,6 +353,36 @@ static void test_reported_agents(void **state)
     core_free(core);
 }
 
+/* An agent that reported first and is attached later gets what it is attached with. */
+static void test_attaching_a_reported_agent(void **state)
+{
+    struct world world;
+    struct ac_usage usage;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    core_tick(core, &world.sample);
+    struct agent_spec reported = spec_make("r", 0), attached = spec_make("r", 10);
+    reported.owner_uid = 1000;
+    assert_int_equal(core_agent_add(core, &reported, world.sample.when, NULL, NULL), 0);
+    ac_usage_init(&usage);
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, false, NULL), 0);
+    attached.philosophy = AC_COT;
+    attached.limits.max_memory_mb = 50;
+    attached.announced_itself = true;
+    assert_int_equal(core_agent_attach(core, &attached, world.sample.when, NULL, NULL), 0);
+    const struct agent *agent = registry_get(core_registry(core), "r");
+    assert_int_equal(agent->spec.philosophy, AC_COT);
+    assert_true(agent->spec.announced_itself);
+    assert_int_equal(agent->spec.owner_uid, 1000);
+    drain(core, EVENT_ALERT, NULL);
+    world_proc(&world, 10, 1);
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, NULL), 1); /* 100 MiB, by its own limit */
+    core_free(core);
+}
+
 /* Beyond 16 reports in a second only the last counts, and every look sees it. */
 static void test_reports_in_a_tight_loop(void **state)
 {
@@ -521,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_old_oom_kills_are_not_told),
         cmocka_unit_test(test_allocations_never_promise_twice),
         cmocka_unit_test(test_reported_agents),
+        cmocka_unit_test(test_attaching_a_reported_agent),
         cmocka_unit_test(test_reports_in_a_tight_loop),
         cmocka_unit_test(test_reports_without_a_tick),
         cmocka_unit_test(test_pools),

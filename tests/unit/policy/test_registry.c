@@ -111,9 +111,13 @@ static void test_set_root(void **state)
         registry_report(world.registry, "a", &usage, world_moment(&world), true, &agent), 0);
     world_tick(&world);
     assert_int_equal(agent->processes, 0);
-    assert_int_equal(registry_set_root(world.registry, "b", 10, 0), -ENOENT);
-    assert_int_equal(registry_set_root(world.registry, "a", 10, 0), 0);
-    assert_int_equal(registry_set_root(world.registry, "a", 11, 0), -EEXIST);
+    struct agent_spec spec = {.id = "b", .root_pid = 10};
+    assert_int_equal(registry_set_root(world.registry, &spec), -ENOENT);
+    spec.id[0] = 'a';
+    assert_int_equal(registry_set_root(world.registry, &spec), 0);
+    spec.root_pid = 11;
+    assert_int_equal(registry_set_root(world.registry, &spec), -EEXIST);
+    assert_int_equal(agent->spec.root_pid, 10);
     assert_int_equal(registry_slot_of(world.registry, 10, 0), agent->slot);
     world_pass(&world, SEC(1));
     world_tick(&world);
