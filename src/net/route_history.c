@@ -165,9 +165,8 @@ static bool recent_covers(
     int64_t slack = (int64_t)((stats.interval_seconds * 2 + 1) * NS_PER_SEC);
     if (first <= MAX(span->since, span->known_from) + slack)
         return true;
-    int64_t before = fold_align(first, MINUTE_NS);
-    return before <= span->since || history_range(history, span->subject, span->since, before, 0, 1,
-                                        stop_at_first, NULL, NULL) == 0;
+    return history_range(
+               history, span->subject, span->since, first, 0, 1, stop_at_first, NULL, NULL) == 0;
 }
 
 static int answer_history(struct net_call *call, const struct agent *agent)

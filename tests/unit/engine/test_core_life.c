@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Core over reloads, restarts and at its caps. */
+#include "core_fixture.h"
+
+#include <errno.h>
+#include <math.h>
+
+/* At the cap those that exited give way, the first of them first; those that run never do. */
+static void test_exited_agents_give_way(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct ac_system_metrics system;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.max_agents = 3;
+    struct core *core = core_make(&options);
+    struct agent_spec a = spec_make("a", 10), b = spec_make("b", 11), c = spec_make("c", 12);
+    world_proc(&world, 10, 1);
+    world_proc(&world, 11, 1);
+    world_proc(&world, 12, 1);
+    assert_int_equal(core_agent_add(core, &a, world.sample.when, NULL, NULL), 0);
+    assert_int_equal(core_agent_add(core, &b, world.sample.when, NULL, NULL), 0);
+    assert_int_equal(core_agent_add(core, &c, world.sample.when, NULL, NULL), 0);
+    core_tick(core, &world.sample);
+    struct agent_spec d = spec_make("d", 0), e = spec_make("e", 0), f = spec_make("f", 0);
+    assert_int_equal(core_agent_add(core, &d, world.sample.when, NULL, NULL), -ENOSPC);
+    for (size_t left = 2; left > 0; left--) { /* c ends, then b */
+        world_pass(&world, 1);
+        world.sample.n_procs = left;
+        core_tick(core, &world.sample);
+    }
+    world_pass(&world, 1);
+    core_system(core, &system);
+    assert_int_equal(system.active_agents, 1);
+    assert_int_equal(core_agent_add(core, &d, world.sample.when, NULL, NULL), 0);
+    assert_null(registry_get(core_registry(core), "c"));
+    assert_non_null(registry_get(core_registry(core), "b"));
+    assert_int_equal(core_agent_add(core, &e, world.sample.when, NULL, NULL), 0);
+    assert_null(registry_get(core_registry(core), "b"));
+    assert_int_equal(core_agent_add(core, &f, world.sample.when, NULL, NULL), -ENOSPC);
+    assert_non_null(registry_get(core_registry(core), "a"));
+    core_system(core, &system);
+    assert_int_equal(system.active_agents, 3);
+    core_free(core);
+}
+
+/* A reload is for allocations as well, and one that is wrong changes nothing. */
+static void test_reconfiguration(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct ac_allocation before, after;
+    struct ac_error error;
+    struct event event;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    struct core *core = core_make(&options);
+    struct agent_spec spec = spec_make("a", 0);
+    core_tick(core, &world.sample);
+    assert_int_equal(
+        core_allocate(core, &spec, AC_POLICY_RECOMMEND, world.sample.when, &before, &error), 0);
+    options.headroom = 0;
+    options.limits.max_cpu_percent = 33;
+    assert_int_equal(core_reconfigure(core, &options, &error), -EINVAL);
+    assert_true(rules_limits(core_rules(core))->max_cpu_percent == 80);
+    options.headroom = 0.01;
+    options.reservation_ttl_ns = 5 * NS_PER_SEC;
+    assert_int_equal(core_reconfigure(core, &options, &error), 0);
+    assert_true(rules_limits(core_rules(core))->max_cpu_percent == 33);
+    assert_int_equal(
+        core_allocate(core, &spec, AC_POLICY_RECOMMEND, world.sample.when, &after, &error), 0);
+    assert_true(after.memory_mb < before.memory_mb);
+    drain(core, EVENT_ALLOCATION, &event);
+    world_pass(&world, 6);
+    core_tick(core, &world.sample);
+    assert_null(ledger_get(core_ledger(core), "a"));
+    assert_int_equal(drain(core, EVENT_ALLOCATION, &event), 1);
+    assert_int_equal(event.of.allocation.status, AC_ALLOCATION_REFUSED);
+    core_free(core);
+}
+
+/* After a restart an alert of a passing cause ends by itself, others do not, acknowledged or not.
+ */
+static void test_restored_alerts(void **state)
+{
+    struct world world;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    core_tick(core, &world.sample);
+    static const char *const rules[] = {"memory_stall", "manual"};
+    for (size_t i = 0; i < 2; i++) {
+        struct ac_alert alert = {.resource = AC_MEMORY,
+            .severity = AC_EMERGENCY,
+            .state = AC_ALERT_FIRING,
+            .acknowledged = true,
+            .threshold = NAN,
+            .current_value = NAN,
+            .started_ns = 1,
+            .updated_ns = 1};
+        snprintf(alert.alert_id, sizeof(alert.alert_id), "al-%zu", i);
+        snprintf(alert.rule, sizeof(alert.rule), "%s", rules[i]);
+        snprintf(alert.message, sizeof(alert.message), "from before");
+        assert_int_equal(rules_restore(core_rules(core), 0, &alert, world.sample.when), 0);
+        core_restored_alert(core, &alert, world.sample.when);
+    }
+    size_t cursor = 0;
+    const struct ac_alert *live;
+    while ((live = rules_next(core_rules(core), &cursor)))
+        assert_true(live->acknowledged);
+    world_pass(&world, 301);
+    core_tick(core, &world.sample);
+    cursor = 0;
+    live = rules_next(core_rules(core), &cursor);
+    assert_non_null(live);
+    assert_string_equal(live->rule, "manual");
+    assert_null(rules_next(core_rules(core), &cursor));
+    core_free(core);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exited_agents_give_way),
+        cmocka_unit_test(test_reconfiguration),
+        cmocka_unit_test(test_restored_alerts),
+    };
+    return cmocka_run_group_tests_name("core_life", tests, NULL, NULL);
+}
