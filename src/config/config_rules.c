@@ -302,7 +302,8 @@ void rules_write_markdown(struct buf *out)
         "| `environment` | like `environment: true` |\n"
         "\n"
         "A process below an agent belongs to that agent. Processes of one user that name the same "
-        "id in `AGENTCORE_AGENT_ID` are one agent. Discovered agents end like others, carry the "
+        "id in `AGENTCORE_AGENT_ID` are one agent, also with one that the user started or that "
+        "reports under this id. Discovered agents end like others, carry the "
         "label `discovered`, and belong to the user of their first process. Nothing is moved or "
         "changed; where an agent is a cgroup of the unified hierarchy its files and its network "
         "are metered as a whole.\n");

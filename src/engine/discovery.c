@@ -289,14 +289,26 @@ static struct discovery_found *found_add(struct discovery *discovery, const char
     return found;
 }
 
-static void add_join(struct discovery *discovery, const struct claim *claim)
+static void add_join(
+    struct discovery *discovery, const char *id, uint32_t rule, const struct claim *claim)
 {
-    struct discovery_found *found = found_add(discovery, claim->id);
+    struct discovery_found *found = found_add(discovery, id);
     found->joins = true;
-    found->unit = claim->unit;
-    found->spec.philosophy = discovery->rules[claim->rule].philosophy;
-    memcpy(found->rule, discovery->rules[claim->rule].name, sizeof(found->rule));
-    memcpy(found->cgroup, claim->cgroup, sizeof(found->cgroup));
+    found->unit = claim ? claim->unit : DISCOVERY_TREE;
+    found->spec.philosophy = discovery->rules[rule].philosophy;
+    memcpy(found->rule, discovery->rules[rule].name, sizeof(found->rule));
+    if (claim)
+        memcpy(found->cgroup, claim->cgroup, sizeof(found->cgroup));
+}
+
+/* A living agent that the process names as its own, of the same user. */
+static const struct agent *namesake(const struct discovery *discovery,
+    const struct registry *registry, const struct discover_match *match)
+{
+    const struct agent *agent = registry && match->named ? registry_get(registry, match->id) : NULL;
+    return agent && agent->state != AGENT_EXITED && agent->spec.owner_uid == discovery->facts.uid
+               ? agent
+               : NULL;
 }
 
 static bool id_taken(
@@ -311,9 +323,11 @@ static int add_agent(struct discovery *discovery, const struct registry *registr
 {
     char id[AC_AGENT_ID_MAX + 1];
     memcpy(id, match->id, sizeof(id));
-    if (id_taken(discovery, registry, id))
+    /* One that only reports gets its processes; another one of that name keeps it. */
+    bool reporter = namesake(discovery, registry, match) && !claim_of_id(discovery, id);
+    if (!reporter && id_taken(discovery, registry, id))
         discover_make_unique(id, discovery->facts.pid);
-    if (id_taken(discovery, registry, id))
+    if (!reporter && id_taken(discovery, registry, id))
         return 0; /* somebody plays games */
     int r = claim_add(discovery, match, &discovery->facts, id);
     if (r < 0)
@@ -371,7 +385,12 @@ static int consider(struct discovery *discovery, const struct registry *registry
     if ((claim || matches) && is_covered(discovery, sample, proc))
         return 0;
     if (claim) {
-        add_join(discovery, claim);
+        add_join(discovery, claim->id, claim->rule, claim);
+        return 0;
+    }
+    const struct agent *own = matches ? namesake(discovery, registry, &match) : NULL;
+    if (own && own->spec.root_pid != 0) {
+        add_join(discovery, match.id, match.rule, NULL);
         return 0;
     }
     if (matches && cap_reached(discovery, match.rule)) {

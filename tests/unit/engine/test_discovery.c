@@ -289,6 +289,48 @@ static void taken_ids_get_the_pid(void **state)
     assert_int_equal(world->plan.n_found, 1);
 }
 
+/* An agent with that name belongs to whoever has it: others get a name of their own. */
+static void names_from_the_environment_are_guarded(void **state)
+{
+    struct world *world = *state;
+    const struct agent *agent;
+    struct agent_spec reporter = {.id = "reporter", .owner_uid = 1000};
+    struct agent_spec running = {
+        .id = "running", .owner_uid = 1000, .root_pid = 110, .root_start_ticks = 110};
+    struct agent_spec foreign = {.id = "foreign", .owner_uid = 7};
+    memset(&world->rules[0].executable, 0, sizeof(world->rules[0].executable));
+    world->rules[0].environment = true;
+    assert_int_equal(registry_add(world->registry, &reporter, (struct moment){0}, &agent), 0);
+    assert_int_equal(registry_add(world->registry, &running, (struct moment){0}, &agent), 0);
+    assert_int_equal(registry_add(world->registry, &foreign, (struct moment){0}, &agent), 0);
+    process(world, 110, 1, "root", "/");
+    process(world, 120, 1, "a", "/");
+    write_file(world, 120, "environ", "AGENTCORE_AGENT_ID=reporter");
+    process(world, 130, 1, "b", "/");
+    write_file(world, 130, "environ", "AGENTCORE_AGENT_ID=running");
+    process(world, 140, 1, "c", "/");
+    write_file(world, 140, "environ", "AGENTCORE_AGENT_ID=foreign");
+    process(world, 150, 1, "d", "/");
+    write_file(world, 150, "environ", "AGENTCORE_AGENT_ID=reporter");
+    start(world, 0, 0, 100);
+    scan(world);
+    assert_int_equal(world->plan.n_found, 4);
+    assert_string_equal(world->plan.found[0].spec.id, "reporter");
+    assert_false(world->plan.found[0].joins);
+    assert_string_equal(world->plan.found[1].spec.id, "running");
+    assert_true(world->plan.found[1].joins);
+    assert_string_equal(world->plan.found[2].spec.id, "foreign-140");
+    assert_false(world->plan.found[2].joins);
+    assert_string_equal(world->plan.found[3].spec.id, "reporter");
+    assert_true(world->plan.found[3].joins);
+    world->procs[4].uid = 8; /* of somebody else */
+    discovery_free(world->discovery);
+    start(world, 0, 0, 100);
+    scan(world);
+    assert_string_equal(world->plan.found[3].spec.id, "reporter-150");
+    assert_false(world->plan.found[3].joins);
+}
+
 static void agents_from_before_are_known_again(void **state)
 {
     struct world *world = *state;
@@ -371,6 +413,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cgroup_is_one_agent, begin, finish),
         cmocka_unit_test_setup_teardown(budgets_hold_and_nothing_is_forgotten, begin, finish),
         cmocka_unit_test_setup_teardown(taken_ids_get_the_pid, begin, finish),
+        cmocka_unit_test_setup_teardown(names_from_the_environment_are_guarded, begin, finish),
         cmocka_unit_test_setup_teardown(agents_from_before_are_known_again, begin, finish),
         cmocka_unit_test_setup_teardown(what_is_gone_meanwhile_is_no_error, begin, finish),
         cmocka_unit_test_setup_teardown(every_failure_leaves_it_usable, begin, finish),
