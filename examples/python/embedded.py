@@ -30,7 +30,8 @@ async def run_job(manager: ResourceManager, number: int) -> None:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             manager.track_agent_usage(config.agent_id, ResourceUsage(cpu_cores=cores, memory_mb=memory))
         usage = manager.get_agent_usage(config.agent_id)
-        print(f"{config.agent_id}: {usage.cpu_cores:.2f} cores, {usage.memory_mb:.0f} MiB")
+        if usage is not None:
+            print(f"{config.agent_id}: {usage.cpu_cores:.2f} cores, {usage.memory_mb:.0f} MiB")
     finally:
         manager.cleanup_agent_resources(config.agent_id)
 

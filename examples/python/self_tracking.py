@@ -25,7 +25,7 @@ def step(number: int) -> None:
 
 def scale(manager: ResourceManager, cpu_percent: float | None) -> None:
     scaler = manager._scaler
-    if scaler.should_scale_up(CONFIG.philosophy, current_usage=cpu_percent):
+    if scaler is not None and scaler.should_scale_up(CONFIG.philosophy, current_usage=cpu_percent):
         scaler.record_scale_action(CONFIG.philosophy, scaler.get_current_scale(CONFIG.philosophy) + 1)
         print(f"scaled to {scaler.get_current_scale(CONFIG.philosophy)}")
 
@@ -40,8 +40,9 @@ async def main(steps: int) -> None:
             began = time.monotonic()
             await asyncio.to_thread(step, number)
             usage = manager.get_agent_usage(CONFIG.agent_id)
-            optimizer.record_usage(CONFIG, usage.cpu_percent, usage.memory_mb, time.monotonic() - began)
-            scale(manager, usage.cpu_percent)
+            if usage is not None:
+                optimizer.record_usage(CONFIG, usage.cpu_percent, usage.memory_mb, time.monotonic() - began)
+                scale(manager, usage.cpu_percent)
     finally:
         await manager.stop()
     predicted = optimizer.predict_resource_requirements(CONFIG)

@@ -143,6 +143,17 @@ def test_everything_is_annotated():
                 assert node.returns is not None and all(a.annotation for a in arguments), f"{path.name}: {node.name}"
 
 
+def test_types_are_consistent(tmp_path):
+    if not shutil.which("mypy", path="/usr/bin"):
+        pytest.skip("mypy is not installed")
+    checker = ["/usr/bin/python3", "-m", "mypy", "--strict", "--cache-dir", tmp_path]
+    run(*checker, "-p", "agentcore", cwd=ROOT / "bindings" / "python")
+    env = dict(clean_env(), MYPYPATH=str(ROOT / "bindings" / "python"))
+    done = subprocess.run([*map(str, checker), *map(str, (ROOT / "examples" / "python").glob("*.py"))],
+                          capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_everything_public_is_documented():
     for name in agentcore.__all__:
         value = getattr(agentcore, name)

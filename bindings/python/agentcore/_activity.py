@@ -86,10 +86,10 @@ class Activity:
     async def stop(self) -> None:
         """Cancels the task and waits until it has ended. Nothing where none runs."""
         with self._lock:
-            task, self._task = self.task, None
-        if task is None or task is asyncio.current_task():
+            running, self._task = self.task, None
+        if running is None or running is asyncio.current_task():
             return
-        loop = task.get_loop()
+        task, loop = running, running.get_loop()
         if loop is asyncio.get_running_loop():
             task.cancel()
             await asyncio.wait({task})

@@ -81,8 +81,9 @@ class ResourceMonitor(_core.Monitor):
             return
         if not callable(usage_provider):
             raise TypeError(f"usage_provider: a callable is needed, not {usage_provider!r}")
+        provider: UsageProvider = usage_provider
         self._handlers.started_in = asyncio.get_running_loop()
-        if not self._activity.start(lambda: self._run(usage_provider), "agentcore-monitor"):
+        if not self._activity.start(lambda: self._run(provider), "agentcore-monitor"):
             logger.warning("the resource monitor runs already")
 
     async def stop(self) -> None:
@@ -207,7 +208,8 @@ class ResourceMonitor(_core.Monitor):
 
     @property
     def _limits(self) -> ResourceLimits:
-        return self._owner._limits if self._owner is not None else self._limits_object
+        limits: ResourceLimits = self._owner._limits if self._owner is not None else self._limits_object
+        return limits
 
     @_limits.setter
     def _limits(self, limits: ResourceLimits) -> None:
@@ -226,9 +228,11 @@ class ResourceMonitor(_core.Monitor):
 
     @property
     def _monitoring_task(self) -> asyncio.Task[None] | None:
-        if self._owner is not None and self._owner._activity.task is not None:
-            return self._owner._activity.task
-        return self._activity.task
+        mine = self._activity.task
+        if mine is not None or self._owner is None:
+            return mine
+        managers: Activity = self._owner._activity
+        return managers.task
 
     @property
     def _alert_handlers(self) -> Handlers:

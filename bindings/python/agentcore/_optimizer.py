@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from agentcore import _core
@@ -20,7 +21,7 @@ class ResourcePredictor(_core.Predictor):
 
     def __init__(self, *, _manager: Any = None) -> None:
         # A connected manager's runs are the daemon's, which learns from them by itself.
-        self._remote = getattr(_manager, "_remote_prediction", None)
+        self._remote: Callable[[AgentConfig], dict[str, Any]] | None = getattr(_manager, "_remote_prediction", None)
         super().__init__(None if self._remote else _manager)
 
     def predict_resource_requirements(self, config: AgentConfig) -> dict[str, Any]:

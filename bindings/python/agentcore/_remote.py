@@ -109,7 +109,13 @@ class _RemoteMonitor(ResourceMonitor):
 
     @property
     def _alert_handlers(self) -> Handlers:
+        self._stream.start()
         return self._handlers
+
+    @_alert_handlers.setter
+    def _alert_handlers(self, handlers: list[AlertHandler]) -> None:
+        self._handlers[:] = list(handlers)
+        self._stream.start()
 
     def get_active_alerts(self, severity: AlertSeverity | str | None = None) -> list[ResourceAlert]:
         query = "" if severity is None else f"?severity={AlertSeverity(severity).value}"
@@ -211,10 +217,11 @@ class RemoteResourceManager(ResourceManager):
         # No handle of the library behind it.
         self._client = DaemonClient(find_socket(socket_path), timeout)
         self._activity = Activity()
-        self._monitor = _RemoteMonitor(self)
+        self._remote_monitor = _RemoteMonitor(self)
+        self._monitor = self._remote_monitor
         self._scaler = _RemoteScaler(self._client)
         self._unused_handlers = []
-        weakref.finalize(self, _close, self._monitor._stream, self._client)
+        weakref.finalize(self, _close, self._remote_monitor._stream, self._client)
         self._client.call("GET", "/v1/system")
 
     @property
@@ -224,26 +231,26 @@ class RemoteResourceManager(ResourceManager):
 
     async def start(self) -> None:
         """Checks that the daemon is there, and hears its alerts. Sampling is the daemon's own."""
-        self._monitor._handlers.started_in = asyncio.get_running_loop()
+        self._remote_monitor._handlers.started_in = asyncio.get_running_loop()
         await asyncio.to_thread(self._client.call, "GET", "/v1/system")
-        if len(self._monitor._handlers):
-            await asyncio.to_thread(self._monitor._stream.start)
+        if len(self._remote_monitor._handlers):
+            await asyncio.to_thread(self._remote_monitor._stream.start)
         self._activity.start(self._run, "agentcore-manager")
 
     async def stop(self) -> None:
         """Stops hearing alerts; the daemon goes on."""
         await self._activity.stop()
-        await asyncio.to_thread(self._monitor._stream.stop)
+        await asyncio.to_thread(self._remote_monitor._stream.stop)
 
     async def _run(self) -> None:
         await asyncio.get_running_loop().create_future()
 
     def close(self) -> None:
         """Ends the thread of events and closes connections. A later call opens one again."""
-        _close(self._monitor._stream, self._client)
+        _close(self._remote_monitor._stream, self._client)
 
     def register_alert_handler(self, handler: AlertHandler) -> None:
-        self._monitor.register_alert_handler(handler)
+        self._remote_monitor.register_alert_handler(handler)
 
     # ---- Agents
 
