@@ -164,8 +164,8 @@ static const char markdown_head[] =
     "- A section with nothing in it is fine, and so is an empty file. Aliases (`*name`), several "
     "documents and files over 1 MiB are refused.\n"
     "- `SIGHUP` (`systemctl reload agentcored`) reads the file again. A file that is wrong changes "
-    "nothing: the old configuration stays, and the log says why. Settings marked *Restart* take "
-    "effect at the next start.\n"
+    "nothing: the old configuration stays, and the log says why. The same goes for a file that "
+    "changes a setting marked *Restart*: restart the daemon to apply it.\n"
     "- `--socket`, `--state` and `--interval` on the command line come before the file.\n";
 
 int config_write_markdown(struct buf *out)

@@ -306,6 +306,19 @@ static void core_tick_agents(struct core *core)
     }
 }
 
+static void exit_text(const struct core *core, const struct agent *agent, struct event *event)
+{
+    char cpu[48] = "CPU time unknown", memory[48] = "memory unknown";
+    if (agent->totals.known & TOTALS_KNOWN_CPU)
+        snprintf(cpu, sizeof(cpu), "%.2f s of CPU", (double)agent->totals.cpu_ns / NS_PER_SEC);
+    if (agent->totals.known & TOTALS_KNOWN_MEMORY)
+        snprintf(memory, sizeof(memory), "at most %.1f MiB",
+            (double)agent->totals.memory_peak_bytes / USAGE_MIB);
+    snprintf(event->text, sizeof(event->text), "agent %s ended after %.1f s: %s, %s",
+        agent->spec.id, (double)mono_since(core->now.mono, agent->added.mono) / NS_PER_SEC, cpu,
+        memory);
+}
+
 static void core_tick_ended(struct core *core, const struct registry_changes *changes)
 {
     for (size_t i = 0; i < changes->n_orphaned; i++) {
@@ -317,11 +330,7 @@ static void core_tick_ended(struct core *core, const struct registry_changes *ch
         const struct agent *agent = registry_at(core->registry, changes->exited[i]);
         struct event *event = core_event_new(core, EVENT_AGENT_EXITED, agent->spec.id);
         if (event)
-            snprintf(event->text, sizeof(event->text),
-                "agent %s ended after %.1f s: %.2f s of CPU, at most %.0f MiB", agent->spec.id,
-                (double)mono_since(core->now.mono, agent->added.mono) / NS_PER_SEC,
-                (double)agent->totals.cpu_ns / NS_PER_SEC,
-                (double)agent->totals.memory_peak_bytes / USAGE_MIB);
+            exit_text(core, agent, event);
         core->exited_agents++;
         core_learn(core, agent, core->now);
         rules_forget(core->rules, agent->slot, core->now);

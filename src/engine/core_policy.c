@@ -187,5 +187,6 @@ int core_scale_record(struct core *core, enum ac_philosophy philosophy, uint32_t
         snprintf(event->text, sizeof(event->text), "pool %s went from %u to %u",
             ac_philosophy_name(philosophy), from, new_scale);
     }
+    core_pools_update(core); /* what was decided was about the scale before */
     return 0;
 }

@@ -255,7 +255,7 @@ static enum MHD_Result begin_request(struct net_conn *conn, const char *method)
     if (length && parse_u64(length, strlen(length), &size) < 0)
         return refuse(conn, 400, "Content-Length: not a number");
     if (size > server->options.max_body_bytes + DRAIN_MAX)
-        return refuse(conn, 413, "the body is larger than caps.max_body_bytes");
+        return refuse(conn, 413, "the body is larger than caps.max_body");
     return MHD_YES;
 }
 
@@ -288,7 +288,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
     if (*upload_size > 0)
         return take_body(conn, upload, upload_size);
     if (conn->body_error == -E2BIG)
-        return refuse(conn, 413, "the body is larger than caps.max_body_bytes");
+        return refuse(conn, 413, "the body is larger than caps.max_body");
     if (conn->body_error != 0)
         return refuse(conn, 503, "out of memory");
     return answer(conn, method);

@@ -195,6 +195,9 @@ def history_forms():
     ascii_text = daemon.run("history", "worker-1", "--since", "10s", env={"LC_ALL": "C"}).out
     check(ascii_text.isascii(), ascii_text)
     check("TIME" not in daemon.run("history", "--since", "10s", "--format", "spark").out)
+    before = daemon.run("history", "worker-1", "--since", "2001-01-01T00:00:00Z", "--until",
+                        "2001-01-01T01:00:00Z").out
+    check("No points" in before and "one per" not in before, before)
     rows = list(csv.reader(io.StringIO(daemon.run(
         "history", "worker-1", "--since", "10s", "--format", "csv", "--metric", "cpu,memory").out)))
     equal(rows[0], ["time", "samples", "cpu_percent_mean", "cpu_percent_min", "cpu_percent_max",
@@ -245,7 +248,8 @@ def scale_and_predict():
     pools = daemon.json("scale")["pools"]
     equal([p["philosophy"] for p in pools], ["react", "cot", "multi_agent", "autonomous"])
     equal(daemon.json("scale", "react")["scale"], 1)
-    equal(daemon.json("scale", "react", "3")["scale"], 3)
+    recorded = daemon.json("scale", "react", "3")
+    equal((recorded["scale"], recorded["decision"]["from"]), (3, 3), recorded)
     got = daemon.json("scale", "react")
     equal(got["scale"], 3)
     check(got["cooldown_seconds"] > 0, got)

@@ -46,7 +46,7 @@ def record(path, collector):
     recorder.terminate()
     errors = recorder.communicate(timeout=60)[1]
     equal(recorder.returncode, 0, errors)
-    check("samples, 1 agents" in errors, errors)
+    check("samples, 1 agent," in errors, errors)
     work.stdin.close()
     work.wait(timeout=60)
     return used
@@ -136,7 +136,7 @@ def bad_input():
     rows = [
         (("record", present), 1, "--force"),
         (("record", os.path.join(HERE, "a"), "--attach", "x"), 2, "ID=PID"),
-        (("record", os.path.join(HERE, "b"), "--attach", "x y=1"), 1, "agent_id"),
+        (("record", os.path.join(HERE, "b"), "--attach", "x y=1"), 2, "agent_id"),
         (("record", os.path.join(HERE, "c"), "--no-daemon", "--attach", "x=99999999"), 4,
          "99999999"),
         (("record", os.path.join(HERE, "d"), "--interval", "1ms"), 2, "--interval"),

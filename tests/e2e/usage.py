@@ -92,6 +92,7 @@ WRONG = [
     (["stop", "--grace", "-1s", "x"], "is not a duration"),
     (["top", "--delay", "0"], "is outside"),
     (["top", "--filter", "x" * 200], "--filter"),
+    (["record", "--samples", "0", "/nonexistent/f"], "is outside"),
     (["help", "nonsense"], "unknown command"),
     (["status", "--url", "ftp://x"], "ftp"),
 ]

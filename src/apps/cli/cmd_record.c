@@ -40,7 +40,7 @@ static const struct opt record_table[] = {
     {"interval", 'i', OPT_DURATION, "TIME", "between samples; 1s", RECORD(interval_ns), 0.05, 3600},
     {"for", 0, OPT_DURATION, "TIME", "end after this time (default: at an interrupt)",
         RECORD(for_ns), 0.05, 0},
-    {"samples", 'n', OPT_COUNT, "COUNT", "end after so many samples", RECORD(samples), 1, 0},
+    {"samples", 'n', OPT_COUNT, "COUNT", "end after so many samples", RECORD(samples), 1, 1e15},
     {"collector", 0, OPT_CHOICE, "auto|bpf|procfs", "how to measure", RECORD(collector), 0, 0},
     {"no-daemon", 0, OPT_FLAG, NULL, "do not ask a daemon for its agents", RECORD(no_daemon), 0, 0},
     {"force", 'f', OPT_FLAG, NULL, "overwrite FILE", RECORD(force), 0, 0},
@@ -110,8 +110,11 @@ static int add_attached(struct recording *recording)
         spec.root_pid = (int32_t)pid;
         int r = add_agent(recording, &spec, &error);
         if (r < 0)
-            return cli_fail(
-                recording->cli, r == -ESRCH ? EXIT_NOT_FOUND : EXIT_FAILED, "%s", error.message);
+            return cli_fail(recording->cli,
+                r == -ESRCH    ? EXIT_NOT_FOUND
+                : r == -EINVAL ? EXIT_USAGE
+                               : EXIT_FAILED,
+                "--attach: %s", error.message);
     }
     return 0;
 }
@@ -170,8 +173,10 @@ static void print_progress(const struct recording *recording, bool end)
     char size[TEXT_SHORT];
     if (!terminal && !end)
         return;
-    fprintf(stderr, "%s%llu samples, %u agents, %s%s", terminal ? "\r" : "",
-        (unsigned long long)recording->samples, registry_count(core_registry(recording->core)),
+    uint32_t agents = registry_count(core_registry(recording->core));
+    fprintf(stderr, "%s%llu sample%s, %u agent%s, %s%s", terminal ? "\r" : "",
+        (unsigned long long)recording->samples, recording->samples == 1 ? "" : "s", agents,
+        agents == 1 ? "" : "s",
         text_size_long(size, (double)record_writer_bytes(recording->writer) / 1048576),
         end ? "\n" : " ");
 }

@@ -306,7 +306,8 @@ static int replay_file(struct replay *replay, const char *path)
     source->ops->free(source);
     if (r < 0)
         return cli_fail(replay->cli, EXIT_FAILED, "%s: after %llu samples: %s", path,
-            (unsigned long long)replay->samples, strerror(-r));
+            (unsigned long long)replay->samples,
+            r == -EBADMSG ? "the file is damaged behind them" : strerror(-r));
     while ((agent = registry_next(core_registry(replay->core), &slot)))
         keep_agent(replay, agent);
     return replay->cli->common.json ? print_result_json(replay, cut) : print_result(replay, cut);

@@ -80,8 +80,8 @@ static void print_usage(const struct cli *cli, const json_t *agent)
     cli_print_pair(cli, "Network", text_rate_long(a, field_number(agent, "usage.network_io_mbps")),
         STYLE_NONE);
     if (isfinite(field_number(agent, "gpu_memory_mb")))
-        cli_print_pair(cli, "GPU memory",
-            text_size_long(a, field_number(agent, "gpu_memory_mb")), STYLE_NONE);
+        cli_print_pair(
+            cli, "GPU memory", text_size_long(a, field_number(agent, "gpu_memory_mb")), STYLE_NONE);
     snprintf(line, sizeof(line), "%s%% of one device",
         text_percent(a, field_number(agent, "gpu_percent")));
     if (isfinite(field_number(agent, "gpu_percent")))
@@ -92,8 +92,10 @@ static void print_usage(const struct cli *cli, const json_t *agent)
     double age = (double)((ended ? ended : clock_wall_ns()) - started) / NS_PER_SEC;
     pair_usage(cli, "Time", text_duration(a, started ? age : NAN),
         text_duration(b, field_number(agent, "limits.max_execution_time_seconds")));
-    snprintf(line, sizeof(line), "%s (%s threads)", text_count(a, field_number(agent, "processes")),
-        text_count(b, field_number(agent, "threads")));
+    double threads = field_number(agent, "threads");
+    snprintf(line, sizeof(line), "%s (%s thread%s)",
+        text_count(a, field_number(agent, "processes")), text_count(b, threads),
+        threads == 1 ? "" : "s");
     cli_print_pair(cli, "Processes", line, STYLE_NONE);
 }
 

@@ -69,11 +69,9 @@ int opt_choice(const char *choices, const char *text, unsigned *ret_value)
 
 static int range_error(const struct opt *opt, const char *text, struct ac_error *error)
 {
-    if (opt->kind == OPT_DURATION)
-        return error_set(error, -EINVAL, "--%s: %s is outside %g s - %g s", opt->name, text,
-            opt->minimum, opt->maximum);
-    return error_set(error, -EINVAL, "--%s: %s is outside %.12g - %.12g", opt->name, text,
-        opt->minimum, opt->maximum);
+    const char *unit = opt->kind == OPT_DURATION ? " s" : "";
+    return error_set(error, -EINVAL, "--%s: %s is outside %.15g%s - %.15g%s", opt->name, text,
+        opt->minimum, unit, opt->maximum, unit);
 }
 
 static int parse_quantity(
@@ -269,7 +267,7 @@ void opt_print_help(const struct opt_group *group, FILE *out)
 {
     fprintf(out, "\n%s:\n", group->title);
     for (const struct opt *o = group->table; o && o->name; o++) {
-        char left[80];
+        char left[160]; /* with room for the longest list of choices */
         int n = o->letter ? snprintf(left, sizeof(left), "  -%c, --%s", o->letter, o->name)
                           : snprintf(left, sizeof(left), "      --%s", o->name);
         if (o->argument && n > 0 && (size_t)n < sizeof(left))

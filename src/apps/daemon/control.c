@@ -30,16 +30,17 @@ struct stop_request {
 };
 
 /* Through a descriptor, so that a pid that was given to another process meanwhile is not hit. */
-static bool signal_process(struct daemon *daemon, const struct proc_record *proc, int signal)
+static int signal_process(struct daemon *daemon, const struct proc_record *proc, int signal)
 {
     uint64_t ticks;
     int fd cleanup_close = (int)syscall(SYS_pidfd_open, proc->pid, 0);
     if (fd < 0 || procfs_start_ticks(daemon->proc_fd, proc->pid, &ticks) < 0 ||
         ticks != proc->start_ticks)
-        return false;
-    return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) == 0;
+        return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) == 0 ? 0 : -errno;
 }
 
+/* -EPERM where there are processes and none of them may be signalled. */
 static int signal_agent(
     struct daemon *daemon, const struct agent *agent, int signal, uint32_t *ret_signalled)
 {
@@ -50,10 +51,14 @@ static int signal_agent(
         return -ENOMEM;
     n = MIN(n, registry_members(registry, agent->slot, procs, n));
     uint32_t signalled = 0;
+    bool denied = false;
     for (size_t i = 0; i < n; i++) {
-        if (procs[i].state != 'Z')
-            signalled += signal_process(daemon, &procs[i], signal);
+        int r = procs[i].state != 'Z' ? signal_process(daemon, &procs[i], signal) : -ESRCH;
+        signalled += r == 0;
+        denied = denied || r == -EPERM;
     }
+    if (denied && signalled == 0)
+        return -EPERM;
     *ret_signalled = signalled;
     return 0;
 }
@@ -149,7 +154,12 @@ int control_stop(struct daemon *daemon, const struct agent *agent, int signal, u
     }
     if (!agent || agent->processes == 0)
         return error_set(error, -EALREADY, "agent %s has no process to stop", id);
-    int r = stop_schedule(daemon, agent, grace_ns);
+    int r = signal_agent(daemon, agent, 0, &signalled); /* asks only whether we may */
+    if (r == -EPERM)
+        return error_set(error, r,
+            "agent %s: its processes belong to another user, whom the daemon may not signal", id);
+    if (r == 0)
+        r = stop_schedule(daemon, agent, grace_ns);
     if (r == 0)
         r = signal_agent(daemon, agent, signal, &signalled);
     if (r == -ENOSPC)

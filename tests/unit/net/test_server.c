@@ -137,7 +137,7 @@ static void test_bad_json(void **state)
     put_body(f, "\xff\xfe", 400, "the body is not JSON");
     for (int i = 0; i < 30000; i++)
         buf_append_str(&deep, "{\"a\":");
-    put_body(f, deep.data, 413, "caps.max_body_bytes");
+    put_body(f, deep.data, 413, "caps.max_body");
     buf_clear(&deep);
     for (int i = 0; i < 30000; i++)
         buf_append_char(&deep, '[');
