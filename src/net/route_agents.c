@@ -376,7 +376,8 @@ int route_agent_stop(struct net_call *call)
     if (!hooks->agent_stop)
         return -EOPNOTSUPP;
     int r = hooks->agent_stop(hooks->userdata, agent, stop_signals[body->signal],
-        (uint64_t)(grace * 1e9), &signalled, &error);
+        (uint64_t)(grace * 1e9),
+        call->request->peer.privileged ? UINT32_MAX : call->request->peer.uid, &signalled, &error);
     if (r < 0)
         return call_error(call, r, &error);
     if (!call_changed(call))

@@ -45,10 +45,11 @@ struct net_hooks {
     /* It is about to be removed on request: its processes live on. */
     void (*agent_removing)(void *userdata, const struct agent *agent);
 
-    /* Sends @signal to its processes, and SIGKILL to what is left after the grace time. Returns 0
-     * with the number of processes signalled, or -errno. */
+    /* Sends @signal to its processes, and SIGKILL to what is left after the grace time. @as_uid:
+     * only to those of this user, UINT32_MAX = to all: an agent may hold processes that its owner
+     * could not signal. Returns 0 with the number of processes signalled, or -errno. */
     int (*agent_stop)(void *userdata, const struct agent *agent, int signal, uint64_t grace_ns,
-        uint32_t *ret_signalled, struct ac_error *error);
+        uint32_t as_uid, uint32_t *ret_signalled, struct ac_error *error);
 
     /* After each change, before the answer: drain core_next_event (to the store, the log and
      * net_server_event). 0, or -errno where the change could not be made durable: the client then

@@ -25,24 +25,29 @@ struct stop_request {
     char id[AC_AGENT_ID_MAX + 1];
     uint64_t added_ns; /* of the agent that is meant: another one may get its name meanwhile */
     uint64_t due_ns;
+    uint32_t as_uid; /* only this user's processes; UINT32_MAX = all */
     uint32_t killed;
     unsigned rounds;
 };
 
 /* Through a descriptor, so that a pid that was given to another process meanwhile is not hit. */
-static int signal_process(struct daemon *daemon, const struct proc_record *proc, int signal)
+static int signal_process(
+    struct daemon *daemon, const struct proc_record *proc, int signal, uint32_t as_uid)
 {
     uint64_t ticks;
+    uint32_t owner;
     int fd cleanup_close = (int)syscall(SYS_pidfd_open, proc->pid, 0);
     if (fd < 0 || procfs_start_ticks(daemon->proc_fd, proc->pid, &ticks) < 0 ||
-        ticks != proc->start_ticks)
+        ticks != proc->start_ticks || procfs_owner(daemon->proc_fd, proc->pid, &owner) < 0)
         return -ESRCH;
+    if (as_uid != UINT32_MAX && owner != as_uid)
+        return -EPERM;
     return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) == 0 ? 0 : -errno;
 }
 
 /* -EPERM where there are processes and none of them may be signalled. */
-static int signal_agent(
-    struct daemon *daemon, const struct agent *agent, int signal, uint32_t *ret_signalled)
+static int signal_agent(struct daemon *daemon, const struct agent *agent, int signal,
+    uint32_t as_uid, uint32_t *ret_signalled)
 {
     const struct registry *registry = core_registry(daemon->core);
     size_t n = registry_members(registry, agent->slot, NULL, 0);
@@ -53,7 +58,7 @@ static int signal_agent(
     uint32_t signalled = 0;
     bool denied = false;
     for (size_t i = 0; i < n; i++) {
-        int r = procs[i].state != 'Z' ? signal_process(daemon, &procs[i], signal) : -ESRCH;
+        int r = procs[i].state != 'Z' ? signal_process(daemon, &procs[i], signal, as_uid) : -ESRCH;
         signalled += r == 0;
         denied = denied || r == -EPERM;
     }
@@ -98,7 +103,7 @@ static int stop_grace_over(sd_event_source *source, uint64_t usec, void *userdat
     (void)daemon_sample(request->daemon);
     const struct agent *agent = stop_agent(request);
     if (agent)
-        (void)signal_agent(request->daemon, agent, SIGKILL, &killed);
+        (void)signal_agent(request->daemon, agent, SIGKILL, request->as_uid, &killed);
     request->killed = MAX(request->killed, killed);
     if (agent && ++request->rounds < KILL_ROUNDS_MAX &&
         stop_set_time(request, clock_mono().ns + KILL_AGAIN_NS) >= 0)
@@ -113,12 +118,14 @@ static int stop_grace_over(sd_event_source *source, uint64_t usec, void *userdat
     return 0;
 }
 
-static int stop_schedule(struct daemon *daemon, const struct agent *agent, uint64_t grace_ns)
+static int stop_schedule(
+    struct daemon *daemon, const struct agent *agent, uint64_t grace_ns, uint32_t as_uid)
 {
     unsigned under_way = 0;
     uint64_t due_ns = clock_mono().ns + grace_ns;
     for (struct stop_request *other = daemon->stops; other; other = other->next) {
-        if (strcmp(other->id, agent->spec.id) == 0 && other->added_ns == agent->added.mono.ns)
+        if (strcmp(other->id, agent->spec.id) == 0 && other->added_ns == agent->added.mono.ns &&
+            other->as_uid == as_uid)
             return due_ns < other->due_ns ? stop_set_time(other, due_ns) : 0;
         under_way++;
     }
@@ -129,6 +136,7 @@ static int stop_schedule(struct daemon *daemon, const struct agent *agent, uint6
         return -ENOMEM;
     request->daemon = daemon;
     request->due_ns = due_ns;
+    request->as_uid = as_uid;
     request->added_ns = agent->added.mono.ns;
     snprintf(request->id, sizeof(request->id), "%s", agent->spec.id);
     int r = sd_event_add_time(daemon->event, &request->timer, CLOCK_MONOTONIC, due_ns / NS_PER_USEC,
@@ -143,7 +151,7 @@ static int stop_schedule(struct daemon *daemon, const struct agent *agent, uint6
 }
 
 int control_stop(struct daemon *daemon, const struct agent *agent, int signal, uint64_t grace_ns,
-    uint32_t *ret_signalled, struct ac_error *error)
+    uint32_t as_uid, uint32_t *ret_signalled, struct ac_error *error)
 {
     uint32_t signalled;
     char id[AC_AGENT_ID_MAX + 1];
@@ -154,14 +162,14 @@ int control_stop(struct daemon *daemon, const struct agent *agent, int signal, u
     }
     if (!agent || agent->processes == 0)
         return error_set(error, -EALREADY, "agent %s has no process to stop", id);
-    int r = signal_agent(daemon, agent, 0, &signalled); /* asks only whether we may */
+    int r = signal_agent(daemon, agent, 0, as_uid, &signalled); /* asks only whether we may */
     if (r == -EPERM)
         return error_set(error, r,
-            "agent %s: its processes belong to another user, whom the daemon may not signal", id);
+            "agent %s: its processes belong to another user, who may not be signalled", id);
     if (r == 0)
-        r = stop_schedule(daemon, agent, grace_ns);
+        r = stop_schedule(daemon, agent, grace_ns, as_uid);
     if (r == 0)
-        r = signal_agent(daemon, agent, signal, &signalled);
+        r = signal_agent(daemon, agent, signal, as_uid, &signalled);
     if (r == -ENOSPC)
         return error_set(
             error, r, "%d agents are being stopped already: try again later", STOPS_MAX);

@@ -73,6 +73,8 @@ static void event_collector(struct daemon *daemon, const struct event *event)
     const struct agent *agent = registry_get(core_registry(daemon->core), event->agent_id);
     if (!agent || agent->slot != event->agent_slot || agent->spec.root_pid == 0)
         return;
+    if (ops->release) /* should the end of the slot's last agent have been lost */
+        ops->release(daemon->collector, event->agent_slot);
     groups_add(daemon, agent);
     int r = ops->adopt ? ops->adopt(daemon->collector, agent->slot, agent->spec.root_pid,
                              agent->spec.root_start_ticks)
@@ -260,9 +262,9 @@ static int hook_changed(void *userdata, struct ac_error *error)
 }
 
 static int hook_stop(void *userdata, const struct agent *agent, int signal, uint64_t grace_ns,
-    uint32_t *ret_signalled, struct ac_error *error)
+    uint32_t as_uid, uint32_t *ret_signalled, struct ac_error *error)
 {
-    return control_stop(userdata, agent, signal, grace_ns, ret_signalled, error);
+    return control_stop(userdata, agent, signal, grace_ns, as_uid, ret_signalled, error);
 }
 
 static uint64_t own_rss(const struct daemon *daemon)

@@ -32,8 +32,7 @@ int persist_open(struct daemon *daemon, struct ac_error *error)
 {
     if (!state_wanted(daemon))
         return history_open(NULL, &(struct history_options){0}, &daemon->history, error);
-    struct store_options options = {
-        .directory = daemon->config.state, .full_sync = daemon->config.history.full_sync};
+    struct store_options options = {.directory = daemon->config.state, .full_sync = true};
     struct history_options history = {.keep_minutes_ns = daemon->config.history.minutes_ns};
     int r = store_open(&options, &daemon->store, error);
     if (r == 0)
