@@ -25,7 +25,9 @@ from agentcore import (
 )
 
 BUG_SECONDS = 30
-PROGRAM = pathlib.Path(os.environ.get("BUILD_ROOT", "build")) / "src/apps/daemon/agentcored"
+PROGRAM = pathlib.Path(__file__).parents[2] / "build" / "agentcored"
+if "BUILD_ROOT" in os.environ:
+    PROGRAM = pathlib.Path(os.environ["BUILD_ROOT"]) / "src/apps/daemon/agentcored"
 CONFIG = AgentConfig("agent-1", philosophy=AgentPhilosophy.COT)
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is not built")

@@ -177,7 +177,7 @@ def test_the_documentation_names_what_there_is():
         compile(program, "docs/python.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def test_the_code_blocks_of_the_documentation_run(tmp_path):
+def test_the_code_blocks_of_the_documentation_run():
     """All in one program, as a reader would type them in one after the other."""
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
@@ -186,5 +186,5 @@ def test_the_code_blocks_of_the_documentation_run(tmp_path):
         program += "".join(f"    {line}\n" for line in block.splitlines())
     program += "asyncio.run(main())\n"
     done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, check=False,
-                          timeout=120, cwd=tmp_path)
+                          timeout=120)
     assert done.returncode == 0, done.stderr
