@@ -24,7 +24,7 @@
 
 #define TREES_MAX  200
 #define TICKS_MAX  20000
-#define COLUMNS    6
+#define COLUMNS    6 /* of data B; data A has 2 */
 #define SECOND     INT64_C(1000000000)
 #define START_NS   (INT64_C(1700000000) * SECOND)
 #define QUERY_RUNS 30
@@ -32,6 +32,7 @@
 static int32_t data[TREES_MAX][TICKS_MAX][COLUMNS];
 static int lengths[TREES_MAX];
 static int trees;
+static int columns;
 
 static double now_s(clockid_t clock)
 {
@@ -48,11 +49,12 @@ static int load(const char *path)
         return -errno;
     while (fgets(line, sizeof(line), file) != NULL) {
         int tree;
-        int v[COLUMNS];
-        if (sscanf(line, "%*d,%d,%d,%d,%d,%d,%d,%d", &tree, &v[0], &v[1], &v[2], &v[3], &v[4],
-                &v[5]) != 7 ||
-            tree < 0 || tree >= TREES_MAX || lengths[tree] == TICKS_MAX)
+        int v[COLUMNS] = {0};
+        int got = sscanf(
+            line, "%*d,%d,%d,%d,%d,%d,%d,%d", &tree, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5]);
+        if (got < 3 || tree < 0 || tree >= TREES_MAX || lengths[tree] == TICKS_MAX)
             continue;
+        columns = got - 1;
         memcpy(data[tree][lengths[tree]++], v, sizeof(v));
         trees = tree >= trees ? tree + 1 : trees;
     }
@@ -62,9 +64,14 @@ static int load(const char *path)
 
 static const int32_t *sample(int agent, int tick)
 {
+    /* Where a recording ends, the next one goes on: nothing repeats soon. */
     int tree = agent % trees;
-    int shift = agent / trees * 11;
-    return data[tree][(tick + shift) % lengths[tree]];
+    int at = tick + agent / trees * 11;
+    while (at >= lengths[tree]) {
+        at -= lengths[tree];
+        tree = (tree + 1) % trees;
+    }
+    return data[tree][at];
 }
 
 struct agent_row {
@@ -206,10 +213,10 @@ static void run(const struct history_options *options, int agents, int ticks)
         }
     }
     history_status(history, &status);
-    double samples = (double)agents * ticks * COLUMNS;
+    double samples = (double)agents * ticks * columns;
     qsort(times, (size_t)ticks, sizeof(*times), compare_doubles);
     getrusage(RUSAGE_SELF, &usage);
-    printf("%d agents, %d ticks, %d metrics%s\n", agents, ticks, COLUMNS,
+    printf("%d agents, %d ticks, %d metrics%s\n", agents, ticks, columns,
         options->full_sync ? ", full sync" : "");
     printf("tick: median %.2f ms, P99 %.2f ms, max %.2f ms; CPU %.2f ms (%.2f %% of a core at 1"
            " Hz); %.1f million samples/s\n",

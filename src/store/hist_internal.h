@@ -68,6 +68,7 @@ struct hist_merge; /* hist_merge.c */
 struct hist_top;   /* hist_top.c */
 
 struct history {
+    struct hist_worker *worker; /* NULL = ticks are written by the caller's thread */
     bool none;                  /* no database: accept and drop */
     pthread_mutex_t lock;       /* everything but .read */
     pthread_mutex_t query_lock; /* .read; taken before .lock */
@@ -196,7 +197,17 @@ int hist_top_recover(struct history *history, struct ac_error *error);
 int hist_top_trim(struct history *history, int64_t now_ms, struct ac_error *error);
 size_t hist_top_memory(const struct hist_top *top);
 
+/* ---- hist_worker.c */
+int hist_worker_start(struct history *history); /* 0, -ENOMEM, -EAGAIN */
+void hist_worker_stop(struct history *history); /* writes what waits */
+int hist_worker_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error);
+
 /* ---- hist_tick.c */
+
+/* The tick itself, with its result noted in the status. */
+int hist_tick_now(struct history *history, int64_t when_ns, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error);
 
 /* Integrates the counters of all slots over a step where no totals were handed in. */
 void hist_counters_step(struct history *history, const uint32_t *given, int64_t step_ms);

@@ -73,7 +73,9 @@ static int open_file(struct history *history, struct store *store, struct ac_err
         r = hist_db_open(path.data, o->vfs, false, o->full_sync, &history->write, error);
     if (r == 0)
         r = hist_db_open(path.data, o->vfs, true, false, &history->read, error);
-    return r == 0 ? hist_recover(history, error) : r;
+    if (r == 0)
+        r = hist_recover(history, error);
+    return r == 0 && o->background ? hist_worker_start(history) : r;
 }
 
 int history_open(struct store *store, const struct history_options *options,
@@ -104,6 +106,7 @@ void history_close(struct history *history)
 {
     if (history == NULL)
         return;
+    hist_worker_stop(history);
     hist_db_close(&history->read);
     hist_db_close(&history->write); /* the last connection truncates the log */
     io_closep(&history->lock_fd);

@@ -282,7 +282,7 @@ static int take_valid(
     return 0;
 }
 
-static int tick_and_note(struct history *history, int64_t when_ns, const struct history_row *rows,
+int hist_tick_now(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error)
 {
     pthread_mutex_lock(&history->lock);
@@ -302,6 +302,13 @@ static int tick_and_note(struct history *history, int64_t when_ns, const struct 
     return r;
 }
 
+static int record(struct history *history, int64_t when_ns, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error)
+{
+    return history->worker == NULL ? hist_tick_now(history, when_ns, rows, n_rows, error)
+                                   : hist_worker_tick(history, when_ns, rows, n_rows, error);
+}
+
 int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error)
 {
@@ -313,12 +320,12 @@ int history_tick(struct history *history, int64_t when_ns, const struct history_
             wrong = i;
     }
     if (wrong == n_rows)
-        return tick_and_note(history, when_ns, rows, n_rows, error);
+        return record(history, when_ns, rows, n_rows, error);
     cleanup_free struct history_row *valid = NULL;
     size_t n_valid = 0;
     int r = take_valid(rows, n_rows, &valid, &n_valid);
     if (r == 0)
-        r = tick_and_note(history, when_ns, valid, n_valid, error);
+        r = record(history, when_ns, valid, n_valid, error);
     return r < 0 ? hist_explain(r, error)
                  : error_set(error, -EINVAL, "history: subject \"%.40s...\" is too long",
                        rows[wrong].subject);

@@ -7,8 +7,8 @@
  * unknown, what was not recorded is a gap; neither is ever 0.
  *
  * All functions are safe from any thread. history_tick commits before it returns and may block
- * on the disk; queries block too, but never hold up a tick for longer than it takes to copy the
- * open minutes of the subjects that they ask for.
+ * on the disk (unless .background); queries block too, but never hold up a tick for longer than it
+ * takes to copy the open minutes of the subjects that they ask for.
  */
 #ifndef AC_STORE_HISTORY_H
 #define AC_STORE_HISTORY_H
@@ -28,6 +28,8 @@ struct history_options {
     uint64_t budget_bytes;    /* [none] of history.db: the oldest raw data goes first, then
                                  minutes, then hours */
     bool full_sync;           /* fsync at each tick: a committed tick survives power loss */
+    bool background;          /* a thread of its own writes: history_tick never waits for the
+                                 disk, and its answer is that of an earlier tick */
     const char *directory;    /* [the store's] where history.db is */
     const char *vfs;          /* [SQLite's] for tests */
 };
@@ -59,9 +61,13 @@ struct history_row {
 
 /* One tick. @when_ns: wall. A failure loses nothing that was committed before, leaves a gap and
  * may be followed by further ticks: recording resumes by itself. Returns 0 or -errno; -EINVAL
- * where a subject's name is too long, with all others recorded. */
+ * where a subject's name is too long, with all others recorded; -EAGAIN where .background has
+ * four ticks waiting. */
 int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error);
+
+/* Waits until all ticks are written. Returns what the last one got. */
+int history_flush(struct history *history, struct ac_error *error);
 
 struct history_status {
     uint64_t ticks;

@@ -381,6 +381,37 @@ static void strangers_are_refused(void **state)
     assert_null(other);
 }
 
+static void a_thread_of_its_own_records(void **state)
+{
+    (void)state;
+    struct temporary directory CLEANUP(temporary_done) = temporary_make();
+    const struct history_options options = {.directory = directory.path, .background = true};
+    struct history *history = NULL;
+    struct ac_error error = {0};
+    int refused = 0;
+    assert_int_equal(history_open(NULL, &options, &history, &error), 0);
+    for (int t = 0; t < 700; t++) {
+        int r = feed(history, t, &error);
+        if (r == -EAGAIN) { /* faster than the disk: told, and not recorded */
+            refused++;
+            assert_int_equal(history_flush(history, &error), 0);
+            r = feed(history, t, &error);
+        }
+        assert_int_equal(r, 0);
+        if (t % 100 == 0)
+            assert_in_range(look(history, 9).count, 0, t + 1);
+    }
+    assert_int_equal(history_flush(history, &error), 0);
+    assert_int_equal(look(history, 9).count, 700);
+    for (int t = 700; t < 703; t++)
+        assert_int_equal(feed(history, t, &error), 0);
+    history_close(history); /* writes what waits */
+    history = open_in(directory.path, NULL, false);
+    assert_int_equal(look(history, 9).count, 703);
+    history_close(history);
+    print_message("# %d ticks had to wait\n", refused);
+}
+
 static void weeks_of_sleep_and_jumps(void **state)
 {
     (void)state;
@@ -426,6 +457,7 @@ int main(void)
         cmocka_unit_test(failing_writes_leave_a_gap),
         cmocka_unit_test(damaged_chunks_are_told),
         cmocka_unit_test(strangers_are_refused),
+        cmocka_unit_test(a_thread_of_its_own_records),
         cmocka_unit_test(weeks_of_sleep_and_jumps),
     };
     return cmocka_run_group_tests_name("hist_trouble", tests, NULL, NULL);
