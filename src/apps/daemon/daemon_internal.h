@@ -46,6 +46,7 @@ struct daemon {
     struct daemon_gpu *gpu;             /* NULL = none, or off */
     struct daemon_discovery *discovery; /* NULL = off, or not begun */
     struct history_row *rows;           /* of one tick, kept between ticks */
+    struct history_totals *rows_totals; /* beside them */
     size_t rows_capacity;
 };
 

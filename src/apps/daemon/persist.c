@@ -33,7 +33,8 @@ int persist_open(struct daemon *daemon, struct ac_error *error)
     if (!state_wanted(daemon))
         return history_open(NULL, &(struct history_options){0}, &daemon->history, error);
     struct store_options options = {.directory = daemon->config.state, .full_sync = true};
-    struct history_options history = {.keep_minutes_ns = daemon->config.history.minutes_ns};
+    struct history_options history = {.keep_minutes_ns = daemon->config.history.minutes_ns,
+        .full_sync = daemon->config.history.full_sync};
     int r = store_open(&options, &daemon->store, error);
     if (r == 0)
         r = history_open(daemon->store, &history, &daemon->history, error);
@@ -310,25 +311,55 @@ static void load_learnt(struct daemon *daemon)
 
 /* ---- The tick */
 
+static bool rows_reserve(struct daemon *daemon, size_t need)
+{
+    if (need <= daemon->rows_capacity)
+        return true;
+    struct history_row *rows = mem_resize_array(daemon->rows, need * 2, sizeof(*rows));
+    if (!rows)
+        return false;
+    daemon->rows = rows;
+    struct history_totals *totals =
+        mem_resize_array(daemon->rows_totals, need * 2, sizeof(*totals));
+    if (!totals)
+        return false;
+    daemon->rows_totals = totals;
+    daemon->rows_capacity = need * 2;
+    return true;
+}
+
+static void row_totals(const struct agent_totals *totals, struct history_totals *ret_totals)
+{
+    *ret_totals = (struct history_totals){
+        .known = (totals->known & TOTALS_KNOWN_CPU ? 1u : 0) |
+                 (totals->known & TOTALS_KNOWN_DISK ? 2u : 0) |
+                 (totals->known & TOTALS_KNOWN_NETWORK ? 4u : 0),
+        .cpu_ns = totals->cpu_ns,
+        .disk_bytes = totals->disk_read_bytes + totals->disk_written_bytes,
+        .network_bytes = totals->net_received_bytes + totals->net_sent_bytes,
+    };
+}
+
 static size_t collect_rows(struct daemon *daemon)
 {
     const struct registry *registry = core_registry(daemon->core);
-    size_t need = (size_t)registry_count(registry) + 1, n = 0;
-    if (need > daemon->rows_capacity) {
-        struct history_row *rows = mem_resize_array(daemon->rows, need * 2, sizeof(*rows));
-        if (!rows)
-            return 0;
-        daemon->rows = rows;
-        daemon->rows_capacity = need * 2;
-    }
+    size_t n = 0;
     const struct agent *agent;
     agent_slot slot = 0;
+    if (!rows_reserve(daemon, (size_t)registry_count(registry) + 1))
+        return 0;
     daemon->rows[n++] =
         (struct history_row){.subject = "", .usage = registry_machine_usage(registry)};
     while ((agent = registry_next(registry, &slot))) {
-        if (agent->state != AGENT_EXITED && agent->usage.known != 0)
-            daemon->rows[n++] =
-                (struct history_row){.subject = agent->spec.id, .usage = &agent->usage};
+        if (agent->state == AGENT_EXITED || agent->usage.known == 0)
+            continue;
+        row_totals(&agent->totals, &daemon->rows_totals[n]);
+        daemon->rows[n] = (struct history_row){.subject = agent->spec.id,
+            .usage = &agent->usage,
+            .totals = agent->measured.known ? &daemon->rows_totals[n] : NULL,
+            .processes = agent->processes,
+            .spec = &agent->spec};
+        n++;
     }
     return n;
 }
@@ -362,6 +393,7 @@ void persist_close(struct daemon *daemon)
     history_close(TAKE_PTR(daemon->history));
     store_close(TAKE_PTR(daemon->store));
     mem_free(TAKE_PTR(daemon->rows));
+    mem_free(TAKE_PTR(daemon->rows_totals));
 }
 
 /* ---- Restart */
