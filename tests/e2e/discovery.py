@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents that nobody launched through us: found by rules, listed by a dry run, never by default."""
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -164,6 +166,36 @@ def the_environment_names_an_agent():
     daemon.stop()
     for process in (first, second, bad):
         end(process)
+
+
+@test
+def a_reporter_gets_its_processes():
+    """an agent that reports keeps its limits and labels when its process is found"""
+    value = NAME + "-reporter"
+    daemon = tap.Daemon(config=config({"preset": "environment", "executable": "sleep"}))
+    put(daemon, value, {"philosophy": "cot", "limits": {"max_memory_mb": 77},
+                        "labels": {"team": "a"}})
+    equal(agents(daemon)[value]["pid"], None)
+    process = start("sleep", "300", env={"AGENTCORE_AGENT_ID": value})
+    wait_for("its process", lambda: agents(daemon)[value]["pid"] == process.pid)
+    got = agents(daemon)[value]
+    equal((got["philosophy"], got["limits"]["max_memory_mb"]), ("cot", 77))
+    equal(got["labels"], {"team": "a", "discovered": "environment"})
+    wait_for("its usage", lambda: agents(daemon)[value]["usage"]["memory_mb"])
+    daemon.stop()
+    end(process)
+
+
+def put(daemon, identifier, body):
+    """Adds an agent through the API."""
+    text = json.dumps(body).encode()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(daemon.socket)
+        connection.sendall(b"PUT /v1/agents/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                           b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                           % (identifier.encode(), len(text), text))
+        answer = connection.makefile("rb").read()
+    check(answer.startswith(b"HTTP/1.1 201"), answer)
 
 
 @test

@@ -92,11 +92,28 @@ static void reclaim(struct daemon *daemon)
     }
 }
 
+/* One that reports already stays what it said it is, and gets its processes. */
+static struct agent_spec spec_for(struct daemon *daemon, const struct discovery_found *found)
+{
+    const struct agent *old = registry_get(core_registry(daemon->core), found->spec.id);
+    if (!old || old->state == AGENT_EXITED || old->spec.root_pid != 0)
+        return found->spec;
+    struct agent_spec spec = old->spec;
+    spec.root_pid = found->spec.root_pid;
+    spec.root_start_ticks = found->spec.root_start_ticks;
+    spec.announced_itself = false;
+    if (!*spec.command)
+        memcpy(spec.command, found->spec.command, sizeof(spec.command));
+    (void)agent_spec_set_label(&spec, DISCOVERY_LABEL, found->rule, NULL);
+    return spec;
+}
+
 static void add_agent(struct daemon *daemon, const struct discovery_found *found)
 {
     const struct agent *agent = NULL;
     struct ac_error error = {0};
-    int r = core_agent_attach(daemon->core, &found->spec, clock_moment(), &agent, &error);
+    struct agent_spec spec = spec_for(daemon, found);
+    int r = core_agent_attach(daemon->core, &spec, clock_moment(), &agent, &error);
     if (r < 0) {
         discovery_undo(daemon->discovery->discovery, found->spec.id);
         log_event(LOG_LEVEL_WARNING, "a discovered agent is not added",
