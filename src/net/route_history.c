@@ -169,12 +169,13 @@ static bool recent_covers(
                history, span->subject, span->since, first, 0, 1, stop_at_first, NULL, NULL) == 0;
 }
 
-static int answer_history(struct net_call *call, const struct agent *agent)
+static int answer_history(struct net_call *call, const struct agent *agent, const char *subject)
 {
     struct span span;
     struct ac_usage *usages cleanup_free = NULL;
     if (!take_span(call, agent, &span))
         return 0;
+    span.subject = subject;
     int64_t n = core_history(call->context->core, span.subject, span.since, span.until, &usages);
     if (n < 0)
         return (int)n;
@@ -185,11 +186,25 @@ static int answer_history(struct net_call *call, const struct agent *agent)
 
 int route_system_history(struct net_call *call)
 {
-    return answer_history(call, NULL);
+    return answer_history(call, NULL, "");
+}
+
+/* An agent that is forgotten, or that ended before a restart, is known to the store only. Whose it
+ * was is not, so that only those see it who may see everything. */
+static bool is_only_stored(const struct net_call *call)
+{
+    const struct net_context *context = call->context;
+    if (!context->history || !call->request->peer.privileged || !ac_agent_id_valid(call->param) ||
+        registry_get(core_registry(context->core), call->param))
+        return false;
+    return history_range(context->history, call->param, 0, call->request->now.wall_ns, 0, 1,
+               stop_at_first, NULL, NULL) > 0;
 }
 
 int route_agent_history(struct net_call *call)
 {
+    if (is_only_stored(call))
+        return answer_history(call, NULL, call->param);
     const struct agent *agent = call_agent(call);
-    return agent ? answer_history(call, agent) : 0;
+    return agent ? answer_history(call, agent, agent->spec.id) : 0;
 }

@@ -124,6 +124,10 @@ def history_survives():
     for path in ("/v1/system/history", "/v1/agents/past/history"):
         times = [p["time"] for p in get(daemon, path + "?since=1h")["points"]]
         check(times and times[0] <= seen[-1]["time"], f"{path}: {times[:3]} {seen[-1]['time']}")
+    equal(call(daemon, "DELETE", "/v1/agents/past").status, 204)
+    crash(daemon)
+    check(get(daemon, "/v1/agents/past/history?since=1h")["points"], "of an agent that is forgotten")
+    equal(call(daemon, "GET", "/v1/agents/never/history").status, 404)
     clean_end(daemon)
 
 
