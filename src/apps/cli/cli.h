@@ -68,8 +68,8 @@ struct command {
 };
 
 extern const struct command cmd_run, cmd_attach, cmd_ps, cmd_show, cmd_top, cmd_status, cmd_alerts,
-    cmd_ack, cmd_watch, cmd_history, cmd_allocate, cmd_scale, cmd_predict, cmd_stop, cmd_doctor,
-    cmd_discover, cmd_record, cmd_replay, cmd_help, cmd_version;
+    cmd_ack, cmd_watch, cmd_history, cmd_usage, cmd_allocate, cmd_scale, cmd_predict, cmd_stop,
+    cmd_doctor, cmd_discover, cmd_record, cmd_replay, cmd_help, cmd_version;
 
 /* All commands, in the order of help; NULL at the end. */
 extern const struct command *const cli_commands[];

@@ -2,13 +2,14 @@
 /* agentcore history: what the machine or an agent used over time. */
 #include <string.h>
 
+#include "apps/cli/history_store.h"
 #include "apps/cli/history_view.h"
 #include "base/clock.h"
 #include "base/parse.h"
 
 #define POINTS_WANTED 60 /* for people, where no step is asked for */
 
-enum history_format { FORMAT_TABLE, FORMAT_SPARK, FORMAT_CSV, FORMAT_JSON };
+enum history_format { FORMAT_TABLE, FORMAT_SPARK, FORMAT_CSV, FORMAT_JSON, FORMAT_OPENMETRICS };
 
 struct history_options {
     const char *since;
@@ -17,6 +18,9 @@ struct history_options {
     struct opt_list metrics;
     unsigned format;
     uint64_t limit;
+    uint64_t top;
+    const char *agent;
+    const char *state;
 };
 
 #define HISTORY(field) offsetof(struct history_options, field)
@@ -29,9 +33,15 @@ static const struct opt history_table[] = {
         HISTORY(step_ns), 1, 31536000},
     {"metric", 'm', OPT_LIST, "NAME,...",
         "cpu, memory, disk, network, files, cores, memory_percent", HISTORY(metrics), 0, 0},
-    {"format", 'f', OPT_CHOICE, "table|spark|csv|json", "how to print it [table]", HISTORY(format),
-        0, 0},
+    {"format", 'f', OPT_CHOICE, "table|spark|csv|json|openmetrics", "how to print it [table]",
+        HISTORY(format), 0, 0},
     {"limit", 0, OPT_COUNT, "N", "at most so many points [10000]", HISTORY(limit), 1, 1000000},
+    {"top", 'n', OPT_COUNT, "N", "the N agents with the most of the first --metric on average",
+        HISTORY(top), 1, 1000},
+    {"agent", 0, OPT_TEXT, "ID", "the same as the operand ID, for ids such as \"export\"",
+        HISTORY(agent), 0, 0},
+    {"state", 0, OPT_TEXT, "DIR", "verify, export, import: the state directory of a stopped daemon",
+        HISTORY(state), 0, 0},
     {NULL},
 };
 
@@ -53,10 +63,16 @@ static int parse_when(const char *text, int64_t now_ns, int64_t *ret_ns)
     return text_parse_rfc3339(text, ret_ns);
 }
 
+struct span {
+    int64_t from, to;
+};
+
+/* @ret_span: its beginning, if not 0, is where it begins by default. */
 static int check_span(
-    const struct cli *cli, const struct history_options *options, int64_t *ret_span_ns)
+    const struct cli *cli, const struct history_options *options, struct span *ret_span)
 {
-    int64_t now = clock_wall_ns(), from = now - (int64_t)(3600 * NS_PER_SEC), to = now;
+    int64_t now = clock_wall_ns();
+    int64_t from = ret_span->from ? ret_span->from : now - (int64_t)(3600 * NS_PER_SEC), to = now;
     static const char wanted[] = "90s, 1h, 7d, 2026-01-31T12:00:00Z or Unix seconds";
     if (options->since && parse_when(options->since, now, &from) < 0)
         return cli_usage(cli, "--since: '%.60s' is no time: %s", options->since, wanted);
@@ -64,7 +80,7 @@ static int check_span(
         return cli_usage(cli, "--until: '%.60s' is no time: %s", options->until, wanted);
     if (from >= to)
         return cli_usage(cli, "--since must be before --until");
-    *ret_span_ns = to - from;
+    *ret_span = (struct span){from, to};
     return 0;
 }
 
@@ -164,45 +180,127 @@ static int print_people(
     return history_print_table(cli, view);
 }
 
-static int history_run(struct cli *cli, void *data, char **operands, int n_operands)
+static int print_answer(const struct cli *cli, const struct history_view *view,
+    enum history_format format, const char *id)
 {
-    struct history_options *options = data;
-    const char *id = n_operands > 0 ? operands[0] : NULL;
+    if (format == FORMAT_JSON)
+        return cli_print_json(cli, view->answer, false);
+    if (format == FORMAT_TABLE || format == FORMAT_SPARK)
+        return print_people(cli, view, format);
+    if (format == FORMAT_CSV)
+        history_print_csv(view);
+    else
+        history_print_openmetrics(view, id ? id : "");
+    return 0;
+}
+
+static int run_show(struct cli *cli, const struct history_options *options, const char *id)
+{
     struct history_view view = {0};
     struct buf path CLEANUP(buf_done) = {0};
     json_t *answer cleanup_json = NULL;
-    int64_t span_ns = 0;
-    if (cli->common.json)
-        options->format = FORMAT_JSON;
+    struct span span = {0};
     int code = id ? cli_check_id(cli, id) : 0;
     if (code == 0)
         code = choose_metrics(cli, &options->metrics, &view);
     if (code == 0)
-        code = check_span(cli, options, &span_ns);
+        code = check_span(cli, options, &span);
     if (code == 0)
-        code = history_path(cli, options, id, span_ns, &path);
+        code = history_path(cli, options, id, span.to - span.from, &path);
     if (code == 0)
         code = cli_call(cli, "GET", path.data, NULL, &answer);
     if (code != 0)
         return code;
     view.answer = answer;
+    return print_answer(cli, &view, (enum history_format)options->format, id);
+}
+
+/* ---- The largest */
+
+static int run_top(struct cli *cli, const struct history_options *options)
+{
+    struct history_view view = {0};
+    struct buf path CLEANUP(buf_done) = {0};
+    json_t *answer cleanup_json = NULL;
+    struct span span = {0};
+    int code = choose_metrics(cli, &options->metrics, &view);
+    if (code == 0)
+        code = check_span(cli, options, &span);
+    if (code != 0)
+        return code;
+    if (options->format != FORMAT_TABLE && options->format != FORMAT_JSON &&
+        options->format != FORMAT_CSV)
+        return cli_usage(cli, "--top has the formats table, csv and json");
+    buf_append_str(&path, "/v1/history/top");
+    client_query_add(&path, "metric", history_resource(view.metrics[0]));
+    client_query_add(&path, "since", options->since ? options->since : "1h");
+    if (options->until)
+        client_query_add(&path, "until", options->until);
+    add_seconds(&path, "n", options->top);
+    if (path.failed)
+        return cli_fail(cli, EXIT_FAILED, "out of memory");
+    code = cli_call(cli, "GET", path.data, NULL, &answer);
+    if (code != 0)
+        return code;
     if (options->format == FORMAT_JSON)
         return cli_print_json(cli, answer, false);
-    if (options->format != FORMAT_CSV)
-        return print_people(cli, &view, (enum history_format)options->format);
-    history_print_csv(&view);
-    return 0;
+    return history_print_top(cli, answer, options->format == FORMAT_CSV);
+}
+
+/* ---- Whole histories */
+
+static int run_whole(
+    struct cli *cli, const struct history_options *options, const char *what, const char *file)
+{
+    struct span span = {.from = 1};
+    int code = check_span(cli, options, &span);
+    bool verify = strcmp(what, "verify") == 0;
+    if (code != 0)
+        return code;
+    if (verify == (file != NULL))
+        return cli_usage(cli, verify ? "verify takes no file" : "%s: missing file", what);
+    if (strcmp(what, "export") == 0)
+        return history_export(cli, options->state, file, span.from, span.to);
+    if (!options->state)
+        return cli_usage(cli, "%s needs --state DIR: the directory of a stopped daemon", what);
+    return verify ? history_verify_state(cli, options->state)
+                  : history_import(cli, options->state, file);
+}
+
+static int history_run(struct cli *cli, void *data, char **operands, int n_operands)
+{
+    static const char *const whole[] = {"verify", "export", "import"};
+    struct history_options *options = data;
+    const char *id = options->agent ? options->agent : n_operands > 0 ? operands[0] : NULL;
+    if (cli->common.json)
+        options->format = FORMAT_JSON;
+    if (options->agent && n_operands > 0)
+        return cli_usage(cli, "unexpected operand '%.100s' beside --agent", operands[0]);
+    for (size_t i = 0; !options->agent && id && i < ARRAY_SIZE(whole); i++) {
+        if (strcmp(id, whole[i]) == 0)
+            return run_whole(cli, options, id, n_operands > 1 ? operands[1] : NULL);
+    }
+    if (n_operands > 1)
+        return cli_usage(cli, "unexpected operand '%.100s'", operands[1]);
+    if (options->state)
+        return cli_usage(cli, "--state is for verify, export and import");
+    if (options->top > 0 && id)
+        return cli_usage(cli, "--top is about all agents");
+    return options->top > 0 ? run_top(cli, options) : run_show(cli, options, id);
 }
 
 const struct command cmd_history = {
     .name = "history",
-    .operands = "[ID]",
+    .operands = "[ID | verify | export FILE | import FILE]",
     .summary = "Show what the machine, or an agent, used over time",
     .details =
         "A sparkline per metric, then a row per step with mean and maximum. Times without a\n"
-        "point were not measured.",
+        "point were not measured.\n\n"
+        "verify checks every checksum and invariant of a stopped daemon's history (exit status 1\n"
+        "with findings). export writes everything, or --since to --until, as OpenMetrics with\n"
+        "timestamps, from the daemon or from --state; import puts such a file into --state.",
     .options = history_table,
     .options_size = sizeof(struct history_options),
-    .most_operands = 1,
+    .most_operands = 2,
     .run = history_run,
 };

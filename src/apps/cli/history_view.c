@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "apps/cli/history_om.h"
 #include "base/clock.h"
 
 #define SPARK_WIDTH 60
@@ -189,4 +190,63 @@ void history_print_csv(const struct history_view *view)
                 point, parts[j % ARRAY_SIZE(parts)], view->metrics[j / ARRAY_SIZE(parts)]));
         putchar('\n');
     }
+}
+
+/* ---- OpenMetrics */
+
+void history_print_openmetrics(const struct history_view *view, const char *subject)
+{
+    const json_t *points = field_get(view->answer, "points");
+    for (size_t i = 0; i < view->n_metrics; i++) {
+        const struct om_family *family = om_family_of_field(view->metrics[i]->field);
+        bool again = false;
+        for (size_t j = 0; j < i; j++)
+            again |= view->metrics[j] == view->metrics[i];
+        if (!family || again) /* a family may come once only */
+            continue;
+        om_write_head(stdout, family);
+        for (size_t j = 0; j < json_array_size(points); j++) {
+            const json_t *point = json_array_get(points, j);
+            om_write_sample(stdout, family, subject, field_time(point, "time"),
+                value_of(point, "mean", view->metrics[i]));
+        }
+    }
+    om_write_end(stdout);
+}
+
+/* ---- The largest */
+
+const char *history_resource(const struct history_metric *metric)
+{
+    const struct om_family *family = om_family_of_field(metric->field);
+    return family ? family->resource : "cpu";
+}
+
+int history_print_top(const struct cli *cli, const json_t *answer, bool csv)
+{
+    static const struct table_column columns[] = {
+        {"AGENT", false, 12, 0}, {"MEAN", true, 0, 0}, {"UNIT", false, 0, 0}};
+    struct table *table CLEANUP(table_freep) = NULL;
+    const json_t *rows = field_get(answer, "top");
+    if (table_new(columns, ARRAY_SIZE(columns), &table) < 0)
+        return cli_fail(cli, EXIT_FAILED, "out of memory");
+    if (csv)
+        puts("agent,mean");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        const char *id = field_text(row, "agent_id");
+        double value = field_number(row, "value");
+        char text[TEXT_SHORT];
+        if (csv) {
+            fputs(id ? id : "", stdout); /* ids need no quotes */
+            print_number(value);
+            putchar('\n');
+            continue;
+        }
+        table_row(table);
+        table_cell(table, id, STYLE_BOLD);
+        table_cell(table, two_digits(text, value), STYLE_NONE);
+        table_cell(table, field_text(answer, "unit"), STYLE_DIM);
+    }
+    return csv ? 0 : cli_print_table(cli, table);
 }

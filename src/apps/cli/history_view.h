@@ -34,4 +34,13 @@ int history_print_table(const struct cli *cli, const struct history_view *view);
 /* time,samples,cpu_percent_mean,cpu_percent_min,cpu_percent_max,...; unknown is empty. */
 void history_print_csv(const struct history_view *view);
 
+/* Means as OpenMetrics with timestamps (history_om.h); @subject "" = the machine. */
+void history_print_openmetrics(const struct history_view *view, const char *subject);
+
+/* What the API calls the resource that a metric is of. */
+const char *history_resource(const struct history_metric *metric);
+
+/* An answer of /v1/history/top. Returns an exit status. */
+int history_print_top(const struct cli *cli, const json_t *answer, bool csv);
+
 #endif

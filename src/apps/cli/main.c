@@ -13,9 +13,9 @@
 #define WRAP         88
 
 const struct command *const cli_commands[] = {&cmd_run, &cmd_attach, &cmd_ps, &cmd_show, &cmd_top,
-    &cmd_status, &cmd_alerts, &cmd_ack, &cmd_watch, &cmd_history, &cmd_allocate, &cmd_scale,
-    &cmd_predict, &cmd_stop, &cmd_doctor, &cmd_discover, &cmd_record, &cmd_replay, &cmd_help,
-    &cmd_version, NULL};
+    &cmd_status, &cmd_alerts, &cmd_ack, &cmd_watch, &cmd_history, &cmd_usage, &cmd_allocate,
+    &cmd_scale, &cmd_predict, &cmd_stop, &cmd_doctor, &cmd_discover, &cmd_record, &cmd_replay,
+    &cmd_help, &cmd_version, NULL};
 
 #define COMMON(field) offsetof(struct cli_common, field)
 
