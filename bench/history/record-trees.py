@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Records data B of bench-history: N real process trees at 1 Hz while they do mixed work.
+"""Records data B of bench/history/run: N real process trees at 1 Hz while they do mixed work.
 
     record-trees.py [--trees 100] [--seconds 1200] --out FILE.csv
 
@@ -45,7 +45,7 @@ def shell_loop(seed, body):
 
 
 def commands(index, scratch, url):
-    sources = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sources = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     one = f"{scratch}/{index}"
     kinds = [
         shell_loop(index, f"for f in {sources}/src/base/*.c; do gcc -O1 -I{sources}/src"

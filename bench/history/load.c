@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The history under the load of data B: recorded process trees (bench/record-trees.py),
+ * The history under the load of data B: recorded process trees (bench/history/record-trees.py),
  * replicated with shifts in time to so many agents, at so many ticks of a second.
  *
- *     bench_history FILE.csv [AGENTS [TICKS [DIRECTORY [FULL]]]]
+ *     history_load FILE.csv [AGENTS [TICKS [DIRECTORY [FULL]]]]
  *
  * Prints the cost of a tick, the bytes per sample and the times of queries. Bytes count what
  * SQLite uses, with indexes, free space in pages, rollups and the ticks that are not compacted.
