@@ -361,7 +361,8 @@ static void test_a_burst_between_two_samples_is_seen_at_its_height(void **state)
     read_sample();
     const struct slot_record *slot = slot_of(1);
     assert_true(slot->known & SLOT_KNOWN_RSS);
-    assert_true(slot->rss_max_bytes >= before + size - (1u << 20));
+    /* The kernel's mark lacks what CPUs have not folded in yet. */
+    assert_in_range(slot->rss_max_bytes, before + size - (4u << 20), UINT64_MAX);
     assert_true(slot->rss_min_bytes <= before + (4u << 20));
     read_sample();
     assert_true(slot_of(1)->rss_max_bytes < before + size); /* once */
