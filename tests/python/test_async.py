@@ -307,6 +307,23 @@ async def test_a_slow_handler_does_not_block_the_loop():
     await monitor.stop()
 
 
+async def test_stop_waits_for_a_handler_that_runs():
+    entered, events = threading.Event(), []
+
+    def slow(alert):
+        entered.set()
+        time.sleep(0.05)
+        events.append("handler ended")
+
+    monitor = fast()
+    monitor.register_alert_handler(slow)
+    await monitor.start(Provider().coroutine)
+    await until(entered.is_set)
+    await monitor.stop()
+    events.append("stopped")
+    assert events == ["handler ended", "stopped"]
+
+
 # ---- The manager
 
 

@@ -20,6 +20,9 @@ UsageProvider = Callable[[], ResourceUsage | Awaitable[ResourceUsage]]
 # Calls of a provider that may hang at once; further ticks fail without another call.
 HANGING_MAX = 4
 
+# How long a stop waits for handlers that run at that moment.
+STOP_GRACE_SECONDS = 1.0
+
 
 class ResourceMonitor(_core.Monitor):
     """Compares usage with limits, raises alerts and keeps history.
@@ -116,7 +119,7 @@ class ResourceMonitor(_core.Monitor):
     async def _tick(self, provider: UsageProvider, workers: list[Worker]) -> None:
         try:
             usage = await self._ask(provider, workers)
-            await workers[0].call(lambda: self._judge(usage))
+            await self._finish(workers[0].call(lambda: self._judge(usage)))
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -125,7 +128,18 @@ class ResourceMonitor(_core.Monitor):
             if not isinstance(error, _ProviderError):
                 reason = f"{type(error).__name__}: {error}"
                 logger.warning("the usage provider failed", exc_info=error)
-            await workers[0].call(lambda: self._provider_result(reason))
+            await self._finish(workers[0].call(lambda: self._provider_result(reason)))
+
+    @staticmethod
+    async def _finish(judged: asyncio.Future[None]) -> None:
+        """Waits for it; a stop in the meantime lets handlers that run already come to an end."""
+        try:
+            await asyncio.shield(judged)
+        except asyncio.CancelledError:
+            done, _ = await asyncio.wait({judged}, timeout=STOP_GRACE_SECONDS)
+            if done and not judged.cancelled():
+                judged.exception()  # seen; the stop is what counts
+            raise
 
     async def _ask(self, provider: UsageProvider, workers: list[Worker]) -> Any:
         deadline = asyncio.get_running_loop().time() + self._provider_timeout
