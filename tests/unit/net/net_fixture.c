@@ -35,9 +35,10 @@ static void hook_removing(void *userdata, const struct agent *agent)
 }
 
 static int hook_stop(void *userdata, const struct agent *agent, int signal, uint64_t grace_ns,
-    uint32_t *ret_signalled, struct ac_error *error)
+    uint32_t as_uid, uint32_t *ret_signalled, struct ac_error *error)
 {
     struct fixture *fixture = userdata;
+    (void)as_uid;
     (void)error;
     fixture->stopped++;
     fixture->last_signal = signal;
