@@ -52,8 +52,8 @@ static struct history *open_history(const char *directory)
 static const char *name_of(int agent)
 {
     static char name[32];
-    snprintf(name, sizeof(name), agent == 0 ? "" : "agent-%d", agent);
-    return name;
+    snprintf(name, sizeof(name), "agent-%d", agent);
+    return agent == 0 ? "" : name;
 }
 
 /* Agents are there for a while, away for a while; cpu is noisy, memory steps. */
