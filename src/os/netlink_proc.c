@@ -19,8 +19,9 @@
 #define QUEUE_BYTES  (8 << 20) /* about 20,000 exits between two samples */
 #define MESSAGE_MAX  16384
 #define ANSWER_TRIES 8
-#define DRAIN_MAX    262144 /* messages: forks that come faster than they are read must not hold us \
-                             */
+#define DRAIN_MAX                                                                                  \
+    262144 /* messages: forks that come faster than they are read must not hold us                 \
+            */
 #define SHORT_NS     (100 * NS_PER_MSEC)
 #define TGID_VERSION 12 /* taskstats tells the process since then */
 

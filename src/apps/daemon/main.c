@@ -36,7 +36,7 @@ static int run(const struct options *options, struct config *config)
     struct ac_error error;
     struct daemon *daemon;
     mallopt(M_ARENA_MAX, 1); /* the writer of history allocates little: no arena of its own */
-    umask(0077); /* what is made is ours alone; the socket's mode is set by itself */
+    umask(0077);             /* what is made is ours alone; the socket's mode is set by itself */
     log_set_level(config->log_level);
     raise_descriptors();
     int r = daemon_new(options, config, &daemon, &error);
