@@ -156,6 +156,11 @@ static bool take_pid(struct net_call *call, struct agent_spec *spec)
         call_problem(call, 403, "pid", "pid: process %d belongs to another user", pid);
         return false;
     }
+    if (geteuid() != 0 && owner != geteuid()) {
+        call_problem(call, 403, "pid",
+            "pid: process %d belongs to another user, and the daemon is not root", pid);
+        return false;
+    }
     spec->root_pid = pid;
     spec->root_start_ticks = before;
     spec->announced_itself = pid == call->request->peer.pid;
@@ -249,6 +254,29 @@ static const struct agent *announce(struct net_call *call, const struct agent *a
     return registry_get(core_registry(call->context->core), call->param);
 }
 
+/* Whether the agent that has the name ended after the last sample. Then a sample is taken, so
+ * that a name is free as soon as its agent is gone. */
+static bool ended_unseen(struct net_call *call)
+{
+    const struct net_hooks *hooks = &call->context->hooks;
+    const struct agent *old = registry_get(core_registry(call->context->core), call->param);
+    uint64_t ticks;
+    if (!hooks->sample || !old || old->spec.root_pid == 0 || call->context->proc_fd < 0 ||
+        (procfs_start_ticks(call->context->proc_fd, old->spec.root_pid, &ticks) == 0 &&
+            ticks == old->spec.root_start_ticks))
+        return false;
+    hooks->sample(hooks->userdata);
+    return true;
+}
+
+static int add_or_attach(struct net_call *call, const struct agent_spec *spec,
+    const struct agent **ret_agent, struct ac_error *error)
+{
+    struct core *core = call->context->core;
+    return spec->root_pid > 0 ? core_agent_attach(core, spec, call->request->now, ret_agent, error)
+                              : core_agent_add(core, spec, call->request->now, ret_agent, error);
+}
+
 int route_agent_put(struct net_call *call)
 {
     struct agent_spec spec;
@@ -256,9 +284,9 @@ int route_agent_put(struct net_call *call)
     const struct agent *agent;
     if (!take_spec(call, &spec) || !may_take_name(call) || !has_room(call))
         return 0;
-    int r = spec.root_pid > 0
-                ? core_agent_attach(call->context->core, &spec, call->request->now, &agent, &error)
-                : core_agent_add(call->context->core, &spec, call->request->now, &agent, &error);
+    int r = add_or_attach(call, &spec, &agent, &error);
+    if (r == -EEXIST && ended_unseen(call))
+        r = add_or_attach(call, &spec, &agent, &error);
     if (r < 0)
         return call_error(call, r, &error);
     agent = announce(call, agent);

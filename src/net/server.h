@@ -57,6 +57,9 @@ struct net_hooks {
     int (*changed)(void *userdata, struct ac_error *error);
 
     void (*daemon_stats)(void *userdata, struct net_daemon_stats *ret_stats);
+
+    /* Takes a sample now: something is known to have happened that the last one does not show. */
+    void (*sample)(void *userdata);
 };
 
 /* What routes act on. Owned by the daemon, used on the loop's thread only. */

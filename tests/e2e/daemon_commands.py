@@ -54,6 +54,14 @@ def run_under_the_daemon():
 
 
 @test
+def a_name_is_free_when_its_agent_ended():
+    """a name can be used again at once, however short its agent lived"""
+    for _ in range(8):
+        result = daemon.run("run", "--id", "again", "--", "true")
+        equal(result.code, 0, result.err)
+
+
+@test
 def run_passes_everything():
     """under the daemon exit status, arguments, environment and descriptors are the command's"""
     result = daemon.run("run", "--id", "env-1", "--", sys.executable, "-S", "-c",

@@ -261,6 +261,11 @@ static int hook_changed(void *userdata, struct ac_error *error)
     return 0;
 }
 
+static void hook_sample(void *userdata)
+{
+    (void)daemon_sample(userdata);
+}
+
 static int hook_stop(void *userdata, const struct agent *agent, int signal, uint64_t grace_ns,
     uint32_t as_uid, uint32_t *ret_signalled, struct ac_error *error)
 {
@@ -381,6 +386,7 @@ static int open_server(struct daemon *daemon, struct ac_error *error)
         .hooks = {.userdata = daemon,
             .changed = hook_changed,
             .agent_stop = hook_stop,
+            .sample = hook_sample,
             .daemon_stats = hook_stats},
         .proc_fd = daemon->proc_fd,
     };

@@ -34,7 +34,8 @@ int persist_open(struct daemon *daemon, struct ac_error *error)
         return history_open(NULL, &(struct history_options){0}, &daemon->history, error);
     struct store_options options = {.directory = daemon->config.state, .full_sync = true};
     struct history_options history = {.keep_minutes_ns = daemon->config.history.minutes_ns,
-        .full_sync = daemon->config.history.full_sync};
+        .full_sync = daemon->config.history.full_sync,
+        .background = true};
     int r = store_open(&options, &daemon->store, error);
     if (r == 0)
         r = history_open(daemon->store, &history, &daemon->history, error);
