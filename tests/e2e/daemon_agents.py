@@ -11,6 +11,7 @@ import time
 import tap
 from daemon_api import (DEADLINE, Connection, Events, agent, alerts, attach, call, clean_end,
                         end_processes, get, log_of, note_cost, python, start, ticks, wait_for)
+from nasty import NASTY
 from tap import check, equal, test
 
 CONFIG = """
@@ -449,54 +450,6 @@ def reservation_runs_out():
 
 
 # ---- Hostile clients
-
-NASTY = [  # method, path, body, statuses
-    ("PUT", "/v1/agents/x", "{", {400}),
-    ("PUT", "/v1/agents/x", "null", {400}),
-    ("PUT", "/v1/agents/x", "[]", {400}),
-    ("PUT", "/v1/agents/x", '{"philosophy": "react"} x', {400}),
-    ("PUT", "/v1/agents/x", '{"philosophy": "zen"}', {400}),
-    ("PUT", "/v1/agents/x", '{"philosophy": "cot", "philosophy": "react"}', {400}),
-    ("PUT", "/v1/agents/x", '{"unknown": 1}', {400}),
-    ("PUT", "/v1/agents/x", '{"limits": {"max_memory_mb": -1}}', {400}),
-    ("PUT", "/v1/agents/x", '{"limits": {"max_cpu_cores": NaN}}', {400}),
-    ("PUT", "/v1/agents/x", '{"limits": {"max_cpu_cores": Infinity}}', {400}),
-    ("PUT", "/v1/agents/x", '{"limits": {"max_cpu_cores": 1e999}}', {400}),
-    ("PUT", "/v1/agents/x", '{"limits": {"max_file_descriptors": -5}}', {400}),
-    ("PUT", "/v1/agents/x", '{"limits": 5}', {400}),
-    ("PUT", "/v1/agents/x", '{"labels": {"bad key": "v"}}', {400}),
-    ("PUT", "/v1/agents/x", '{"labels": {"k": 5}}', {400}),
-    ("PUT", "/v1/agents/x", '{"labels": {"k": "%s"}}' % ("v" * 600), {400}),
-    ("PUT", "/v1/agents/x", '{"command": "%s"}' % ("c" * 300), {400}),
-    ("PUT", "/v1/agents/x", '{"command": "a\\u0000b"}', {400}),
-    ("PUT", "/v1/agents/x", b'{"command": "\xff\xfe"}', {400}),
-    ("PUT", "/v1/agents/x", '{"command": "' + "c" * 5000 + '"}', {413}),
-    ("PUT", "/v1/agents/x", "[" * 2000, {400}),
-    ("PUT", "/v1/agents/x", '{"labels":' * 300 + "1" + "}" * 300, {400}),
-    ("PUT", "/v1/agents/x/usage", '{"cpu_percent": NaN}', {400}),
-    ("PUT", "/v1/agents/x/usage", '{"cpu_percent": -1}', {400}),
-    ("PUT", "/v1/agents/x/usage", '{"memory_mb": 1e400}', {400}),
-    ("PUT", "/v1/agents/x/usage", '{"file_descriptors": 1.5}', {400}),
-    ("PUT", "/v1/agents/x/usage", '{"timestamp": "yesterday"}', {400}),
-    ("POST", "/v1/allocations", '{"agent_id": "%s"}' % ("a" * 129), {400}),
-    ("POST", "/v1/allocations", '{"agent_id": "x", "policy": "greedy"}', {400}),
-    ("POST", "/v1/allocations", '{}', {400}),
-    ("POST", "/v1/allocations", '{"agent_id": "x", "limits": {"max_memory_mb": -0.5}}', {400}),
-    ("PUT", "/v1/pools/react", '{"scale": 0}', {400}),
-    ("PUT", "/v1/pools/react", '{"scale": -1}', {400}),
-    ("PUT", "/v1/pools/react", '{"scale": 99999999999}', {400}),
-    ("PUT", "/v1/pools/zen", '{"scale": 1}', {404}),
-    ("POST", "/v1/agents/none/stop", '{"signal": "TERM"}', {404}),
-    ("DELETE", "/v1/agents/none", None, {404}),
-    ("DELETE", "/v1/allocations/none", None, {404}),
-    ("PATCH", "/v1/agents/x", '{}', {405}),
-    ("GET", "/v1/nothing", None, {404}),
-    ("GET", "/v1/system/history?since=never", None, {400}),
-    ("GET", "/v1/system/history?limit=0", None, {400}),
-    ("GET", "/v1/system/history?bogus=1", None, {400}),
-    ("GET", "/v1/alerts?severity=loud", None, {400}),
-    ("GET", "/v1/events?kind=bogus", None, {400}),
-]
 
 
 @test
