@@ -265,7 +265,9 @@ static struct shared *shared_new(const struct ticker_options *options)
     return shared;
 }
 
-int ticker_start(const struct ticker_options *options, struct ticker **ret_ticker)
+/* The seat (NULL = none) is set before any thread runs that may ask for it. */
+static int ticker_begin(
+    const struct ticker_options *options, struct ticker_seat *seat, struct ticker **ret_ticker)
 {
     struct ticker *ticker cleanup_free = mem_alloc(sizeof(*ticker));
     struct shared *shared = shared_new(options);
@@ -278,6 +280,7 @@ int ticker_start(const struct ticker_options *options, struct ticker **ret_ticke
     }
     ticker->shared = shared;
     ticker->process = getpid();
+    ticker->seat = seat;
     pthread_mutex_lock(&shared->lock); /* held so that .thread is set before it is needed */
     int r = thread_start(ticker_main, ticker, false, &ticker->thread);
     if (r < 0) {
@@ -287,6 +290,11 @@ int ticker_start(const struct ticker_options *options, struct ticker **ret_ticke
     pthread_mutex_unlock(&shared->lock);
     *ret_ticker = TAKE_PTR(ticker);
     return 0;
+}
+
+int ticker_start(const struct ticker_options *options, struct ticker **ret_ticker)
+{
+    return ticker_begin(options, NULL, ret_ticker);
 }
 
 void ticker_stop(struct ticker *ticker)
@@ -331,9 +339,7 @@ void ticker_seat_done(struct ticker_seat *seat)
 int ticker_seat_start(struct ticker_seat *seat, const struct ticker_options *options)
 {
     pthread_mutex_lock(&seat->lock);
-    int r = seat->ticker ? -EALREADY : ticker_start(options, &seat->ticker);
-    if (r == 0)
-        seat->ticker->seat = seat;
+    int r = seat->ticker ? -EALREADY : ticker_begin(options, seat, &seat->ticker);
     pthread_mutex_unlock(&seat->lock);
     return r;
 }
