@@ -204,14 +204,15 @@ def stop_then_kill():
     process = python("""
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-while True:                       # a new generation all the time
-    if os.fork():
-        time.sleep(0.03)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _ in range(2000):             # bounded, whatever becomes of the test
+    if os.fork() == 0:
+        time.sleep(0.5)
         os._exit(0)
-""")
+    time.sleep(0.03)
+""", start_new_session=True)
     attach(daemon, "stubborn", process.pid)
-    process.wait()
-    wait_for("generations", lambda: (agent(daemon, "stubborn")["totals"]["processes_total"] or 0) > 5)
+    wait_for("children", lambda: (agent(daemon, "stubborn")["totals"]["processes_total"] or 0) > 5)
     events = Events(daemon, "?kind=agent_exited")
     answer = call(daemon, "POST", "/v1/agents/stubborn/stop", {"grace_seconds": 0.3})
     equal(answer.status, 202, answer.text)
