@@ -249,14 +249,14 @@ def start(*command, **more):
 
 
 TRAPS = """
-import os, signal, sys
+import os, signal, sys, time
 def note(number, frame):
     os.write(1, b'%s\\n' % signal.Signals(number).name.encode())
     if number == signal.SIGTERM: os._exit(9)
 for name in ('INT', 'HUP', 'QUIT', 'USR1', 'USR2', 'TERM'):
     signal.signal(getattr(signal, 'SIG' + name), note)
 os.write(1, b'ready\\n')
-while True: signal.pause()
+while True: time.sleep(0.02)  # pause() would sleep on where a signal came just before it
 """
 
 
@@ -396,11 +396,11 @@ def children(pid):
 def window_size():
     """a change of the window's size reaches the command"""
     terminal = on_terminal(*python(
-        "import signal,os\n"
+        "import signal,os,time\n"
         "def note(*a): print('size', os.get_terminal_size().columns, flush=True); os._exit(0)\n"
         "signal.signal(signal.SIGWINCH, note)\n"
         "print('ready', flush=True)\n"
-        "while True: signal.pause()\n"))
+        "while True: time.sleep(0.02)\n"))
     terminal.read_until(b"ready")
     fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, b"\x28\x00\x5d\x00\x00\x00\x00\x00")
     terminal.read_until(b"size 93")
