@@ -216,6 +216,32 @@ def second_daemon():
     clean_end(first)
 
 
+def groups_of(pid):
+    """The cgroup directories that a process has open."""
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:  # closed meanwhile
+            pass
+    return [link for link in links if re.search(r"/agentcore-[0-9a-f]{16}$", link)]
+
+
+@test
+def leftover_groups():
+    """cgroups of daemons that are gone are removed at the next start, those in use are not"""
+    used, left = tap.Daemon(), tap.Daemon()
+    mine, gone = groups_of(used.process.pid), groups_of(left.process.pid)
+    if not mine or not gone:
+        raise tap.Skip("daemons make no cgroups here: " + get(used, "/v1/system")["collector"])
+    clean_end(left)
+    other = tap.Daemon()
+    check(not os.path.exists(gone[0]), "removed", gone)
+    check(os.path.exists(mine[0]), "in use", mine)
+    clean_end(other)
+    clean_end(used)
+
+
 @test
 def leftover_socket():
     """a socket that a killed daemon left behind is taken over"""

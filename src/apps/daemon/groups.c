@@ -5,9 +5,10 @@
  * processes would take them away from whoever manages them.
  *
  * The groups are agentcore-<hash of the socket's path>/<id> at the root of the cgroup v2 mount: two
- * daemons never share one, and a restarted one finds its own. Empty ones are removed at start and
- * stop. Without the mount, or without the right to write there, agents are metered by their
- * processes alone.
+ * daemons never share one, and a restarted one finds its own. A daemon holds a lock on its
+ * directory; having given up root's powers it cannot remove it at the end, so the next start of any
+ * daemon removes what nobody holds and nothing lives in. Without the mount, or without the right to
+ * write there, agents are metered by their processes alone.
  */
 #include "daemon_internal.h"
 
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <xxhash.h>
 
 #include "base/buf.h"
@@ -27,6 +29,8 @@
 #include "base/parse.h"
 #include "os/cgroup_write.h"
 #include "os/procfs.h"
+
+#define NAME_PREFIX "agentcore-"
 
 /* How many processes of a group are taken over at a restart. */
 #define ADOPT_MAX 4096
@@ -36,14 +40,15 @@ static void groups_name(struct daemon *daemon)
 {
     char path[PATH_MAX];
     const char *socket = realpath(daemon->config.socket, path) ? path : daemon->config.socket;
-    snprintf(daemon->groups_name, sizeof(daemon->groups_name), "agentcore-%016" PRIx64,
+    snprintf(daemon->groups_name, sizeof(daemon->groups_name), NAME_PREFIX "%016" PRIx64,
         (uint64_t)XXH3_64bits(socket, strlen(socket)));
 }
 
-/* Removes what is empty; the kernel keeps the rest. */
-static void groups_sweep(const struct daemon *daemon)
+/* Calls @each for the directories in @dir_fd. */
+static void each_group(int dir_fd,
+    void (*each)(struct daemon *daemon, int dir_fd, const char *name), struct daemon *daemon)
 {
-    int fd = io_openat(daemon->groups_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+    int fd = io_openat(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     if (!directory) {
         if (fd >= 0)
@@ -53,9 +58,30 @@ static void groups_sweep(const struct daemon *daemon)
     const struct dirent *entry;
     while ((entry = readdir(directory))) {
         if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-            (void)cgroup_remove(daemon->groups_fd, entry->d_name);
+            each(daemon, dir_fd, entry->d_name);
     }
     closedir(directory);
+}
+
+/* Removes what is empty; the kernel keeps the rest. */
+static void remove_empty(struct daemon *daemon, int dir_fd, const char *name)
+{
+    (void)daemon;
+    (void)cgroup_remove(dir_fd, name);
+}
+
+/* What a daemon of another socket left: nobody holds its lock. Groups with processes in them stay
+ * until that daemon comes again. */
+static void remove_left_over(struct daemon *daemon, int root_fd, const char *name)
+{
+    if (strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0 ||
+        strlen(name) != strlen(daemon->groups_name) || strcmp(name, daemon->groups_name) == 0)
+        return;
+    int fd cleanup_close = io_openat(root_fd, name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return;
+    each_group(fd, remove_empty, daemon);
+    (void)cgroup_remove(root_fd, name);
 }
 
 void groups_open(struct daemon *daemon)
@@ -72,10 +98,12 @@ void groups_open(struct daemon *daemon)
             log_str("consequence", "their network use is unknown"));
         return;
     }
+    (void)flock(fd, LOCK_EX | LOCK_NB); /* tells others that it is in use */
     (void)cgroup_enable_controllers(root);
     (void)cgroup_enable_controllers(fd);
     daemon->groups_fd = fd;
-    groups_sweep(daemon);
+    each_group(fd, remove_empty, daemon);
+    each_group(root, remove_left_over, daemon);
 }
 
 static int group_make(struct daemon *daemon, const struct agent *agent)
@@ -163,7 +191,7 @@ void groups_close(struct daemon *daemon)
 {
     if (daemon->groups_fd < 0)
         return;
-    groups_sweep(daemon);
+    each_group(daemon->groups_fd, remove_empty, daemon);
     io_closep(&daemon->groups_fd);
     int root cleanup_close = cgroup_root_open();
     if (root >= 0)
