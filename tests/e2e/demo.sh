@@ -41,6 +41,7 @@ tap_check "the demonstration runs through" "$([ $status = 0 ] || { echo "exit st
 tap_check "it shows three agents" "$(says '^compiler +react'; says '^indexer +cot'; says '^fetcher +autonomous')"
 tap_check "it shows a real alert" "$(says 'indexer: CPU at .* cores')"
 tap_check "it allocates for a fourth agent and says why" "$(says '^Agent +reviewer'; says '^Why .*predicted')"
+tap_check "it says how many agents of each kind there should be" "$(says '^cot .*(hold|up|down)')"
 tap_check "it shows history" "$(says '^CPU%')"
 tap_check "it says where the history lies" "$(says 'history is in '"$DEMO_DIR"'/state'; ls "$DEMO_DIR"/state/* 2>&1 >/dev/null)"
 tap_check "nothing of it runs on" "$(left_behind)"
