@@ -235,17 +235,16 @@ def allocate_answers():
     equal(daemon.run("allocate", "--release", "next").code, 0)
     equal(daemon.run("allocate", "--release", "next").code, 4)
     equal(daemon.json("allocate", "--list")["allocations"], [])
-    # Eight agents of a philosophy without history, of half the CPU each, cannot all fit.
-    codes = [daemon.run("allocate", "--id", f"many-{i}", "--policy", "strict", "-p",
-                        "multi_agent").code for i in range(8)]
-    check(5 in codes and set(codes) <= {0, 5}, codes)
-    refused = daemon.run("allocate", "--id", f"many-{codes.index(5)}", "-p", "multi_agent",
-                         "--policy", "strict", "--json")
-    equal((refused.code, refused.json()["status"]), (5, "refused"))
+    # However busy the machine is, some number of such agents does not fit.
+    answers = []
+    while len(answers) < 400 and (not answers or answers[-1].code == 0):
+        answers.append(daemon.run("allocate", "--id", f"many-{len(answers)}", "--policy", "strict",
+                                  "-p", "multi_agent", "--json"))
+    equal((answers[-1].code, answers[-1].json()["status"]), (5, "refused"), len(answers))
     queued = daemon.json("allocate", "--id", "waits", "--policy", "queue")
     if queued["status"] == "queued":
         check(queued["queue_position"] >= 1, queued)
-    for i in range(8):
+    for i in range(len(answers) - 1):
         daemon.run("allocate", "--release", f"many-{i}")
     daemon.run("allocate", "--release", "waits")
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """agentcore top on a terminal: draws, sorts, filters, scrolls, resizes, and gives the terminal back."""
+import codecs
 import fcntl
 import os
 import pty
@@ -28,7 +29,9 @@ class Screen:
         self.rows, self.columns = rows, columns
         self.cells = [[" "] * columns for _ in range(rows)]
         self.y = self.x = 0
+        self.top, self.bottom = 0, rows - 1
         self.rest = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.raw = b""
         command = program or [tap.AGENTCORE, "--socket", daemon.socket, "top", *options]
         self.pid, self.fd = pty.fork()
@@ -39,6 +42,7 @@ class Screen:
     def resize(self, rows, columns):
         self.rows, self.columns = rows, columns
         self.cells = [[" "] * columns for _ in range(rows)]
+        self.top, self.bottom = 0, rows - 1
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def write(self, text):
@@ -53,6 +57,22 @@ class Screen:
         for place in range(first, last):
             if place // self.columns < self.rows:
                 self.cells[place // self.columns][place % self.columns] = " "
+
+    def scroll(self, top, lines):
+        """Moves the lines from top to the end of the scrolling region up, down when lines is negative."""
+        if not 0 <= top <= self.bottom < self.rows:
+            return
+        count = min(abs(lines), self.bottom - top + 1)
+        blank = [[" "] * self.columns for _ in range(count)]
+        region = self.cells[top:self.bottom + 1]
+        self.cells[top:self.bottom + 1] = (region[count:] + blank if lines > 0
+                                           else blank + region[:len(region) - count])
+
+    def line_feed(self, step):
+        if self.y == (self.bottom if step > 0 else self.top):
+            self.scroll(self.top, step)
+        else:
+            self.y = min(max(self.y + step, 0), self.rows - 1)
 
     def control(self, numbers, final):
         n = [int(p) if p.isdigit() else 0 for p in numbers.split(";")] if numbers else [0]
@@ -81,12 +101,21 @@ class Screen:
         elif final == "P":
             row = self.cells[self.y]
             row[self.x:] = (row[self.x + max(n[0], 1):] + [" "] * self.columns)[:self.columns - self.x]
+        elif final in "LM":
+            if self.top <= self.y:
+                self.scroll(self.y, max(n[0], 1) * (1 if final == "M" else -1))
+        elif final in "ST":
+            self.scroll(self.top, max(n[0], 1) * (1 if final == "S" else -1))
+        elif final == "r":
+            self.top = max(n[0], 1) - 1
+            self.bottom = (n[1] if len(n) > 1 and n[1] else self.rows) - 1
+            self.y = self.x = 0
         elif final == "b":
             for _ in range(max(n[0], 1)):
                 self.put(self.last)
 
     def feed(self, data):
-        text = self.rest + data.decode("utf-8", "replace")
+        text = self.rest + self.decoder.decode(data)
         place = 0
         while place < len(text):
             c = text[place]
@@ -96,12 +125,14 @@ class Screen:
                     break
                 if match.group(2) and not match.group(1).startswith(("?", ">")):
                     self.control(match.group(1), match.group(2))
+                elif match.group() in ("\033M", "\033D"):
+                    self.line_feed(-1 if match.group() == "\033M" else 1)
                 place += match.end()
                 continue
             if c == "\r":
                 self.x = 0
             elif c == "\n":
-                self.y += 1
+                self.line_feed(1)
             elif c == "\b":
                 self.x -= 1
             elif c == "\t":
