@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records data B of bench/history/run: N real process trees at 1 Hz while they do mixed work.
 
-    record-trees.py [--trees 100] [--seconds 1200] --out FILE.csv
+    record-trees.py [--trees 100] [--seconds 1200] [--agentcore PROGRAM] --out FILE.rec
 
 Each tree waits like an agent waits for its model, then works: compiles, hashes, greps, builds
 objects in memory, writes and syncs files, fetches over loopback HTTP, forks short children. A
-third of the trees only wait. All of it runs at nice 19. Columns: t_ms, tree, cpu (0.01 % of a
-core), memory (4 KiB pages), read and written (bytes/s of storage), fds, threads.
+third of the trees only wait. All of it runs at nice 19 and is recorded by `agentcore record`.
 """
 import argparse
 import http.server
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 PYTHON_WORK = r"""
 import json, random, sys, time
@@ -64,53 +62,11 @@ def commands(index, scratch, url):
     return kinds[index % len(kinds)]
 
 
-def read(path):
-    try:
-        with open(path, "rb") as f:
-            return f.read()
-    except OSError:
-        return b""
-
-
-def scan():
-    """pid -> (ppid, cpu ticks with reaped children, threads)"""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            fields = read(f"/proc/{name}/stat").rpartition(b")")[2].split()
-            if len(fields) > 20:
-                found[int(name)] = (int(fields[1]), sum(map(int, fields[11:15])), int(fields[17]))
-    return found
-
-
-def measure(root, procs, children):
-    cpu = memory = reads = writes = fds = threads = 0
-    todo = [root]
-    while todo:
-        pid = todo.pop()
-        if pid not in procs:
-            continue
-        todo.extend(children.get(pid, ()))
-        cpu += procs[pid][1]
-        threads += procs[pid][2]
-        statm = read(f"/proc/{pid}/statm").split()
-        memory += int(statm[1]) if len(statm) > 1 else 0
-        for line in read(f"/proc/{pid}/io").splitlines():
-            if line.startswith(b"read_bytes:"):
-                reads += int(line[11:])
-            elif line.startswith(b"write_bytes:"):
-                writes += int(line[12:])
-        try:
-            fds += len(os.listdir(f"/proc/{pid}/fd"))
-        except OSError:
-            pass
-    return cpu, memory, reads, writes, fds, threads
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--trees", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=1200)
+    parser.add_argument("--agentcore", default=os.environ.get("AGENTCORE", "agentcore"))
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
     os.nice(19)
@@ -124,31 +80,18 @@ def main():
     workers = [subprocess.Popen(commands(i, scratch.name, url), start_new_session=True,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                for i in range(args.trees)]
-    hertz = os.sysconf("SC_CLK_TCK")
-    last = {}
-    next_at = time.monotonic()
+    attach = [option for i, worker in enumerate(workers)
+              for option in ("--attach", f"tree-{i}={worker.pid}")]
+    recorder = subprocess.Popen([args.agentcore, "record", "--no-daemon", "--force", "--for",
+                                 f"{args.seconds}s", *attach, args.out + ".part"])
+    status = 1
     try:
-        with open(args.out + ".part", "w") as out:
-            out.write("t_ms,tree,cpu,memory,read,written,fds,threads\n")
-            for _ in range(args.seconds + 1):
-                procs = scan()
-                children = {}
-                for pid, (ppid, _, _) in procs.items():
-                    children.setdefault(ppid, []).append(pid)
-                for i, worker in enumerate(workers):
-                    now = time.monotonic()
-                    got = measure(worker.pid, procs, children)
-                    if i in last:
-                        dt = now - last[i][0]
-                        rate = [max(0, round((a - b) / dt)) for a, b in zip(got[2:4], last[i][1][2:4])]
-                        cpu = max(0, round((got[0] - last[i][1][0]) / hertz / dt * 10000))
-                        out.write(f"{int(now * 1000)},{i},{cpu},{got[1]},{rate[0]},{rate[1]},"
-                                  f"{got[4]},{got[5]}\n")
-                    last[i] = (now, got)
-                next_at += 1
-                time.sleep(max(0, next_at - time.monotonic()))
-        os.rename(args.out + ".part", args.out)
+        status = recorder.wait()
+        if status == 0:
+            os.rename(args.out + ".part", args.out)
     finally:
+        recorder.terminate()
+        recorder.wait()
         for worker in workers:
             try:
                 os.killpg(worker.pid, signal.SIGKILL)
@@ -156,6 +99,7 @@ def main():
                 pass
             worker.wait()
         scratch.cleanup()
+    return status
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """agentcore record and replay: what was measured comes out of the file again."""
+import csv
+import datetime
+import io
 import json
 import os
 import resource
@@ -94,6 +97,47 @@ def replay_twice_is_the_same():
     equal(first.returncode, 0, first.stderr)
     strip = [{k: v for k, v in json.loads(line).items()} for line in first.stdout.splitlines()]
     equal(strip, [json.loads(line) for line in second.stdout.splitlines()])
+
+
+def seconds_of(time):
+    return datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
+
+
+@test
+def usage_of_every_sample():
+    """--usage: a line per agent and sample that adds up to the totals; CSV and JSON agree"""
+    path = os.path.join(HERE, "procfs.rec")
+    outcome = replayed(path)
+    agent, = outcome["agents"]
+    table = run("replay", path, "--usage")
+    equal((table.returncode, table.stderr), (0, ""))
+    rows = list(csv.DictReader(io.StringIO(table.stdout)))
+    lines = run("replay", path, "--usage", "--json")
+    equal((lines.returncode, lines.stderr), (0, ""))
+    objects = [json.loads(line) for line in lines.stdout.splitlines()]
+    equal(list(rows[0]), ["time", "agent_id", "cpu_core_percent", "memory_bytes",
+                          "disk_read_bytes_per_second", "disk_write_bytes_per_second",
+                          "network_bytes_per_second", "file_descriptors", "processes", "threads"])
+    equal(len(rows), len(objects))
+    check(outcome["samples"] - 1 <= len(rows) <= outcome["samples"], len(rows), outcome["samples"])
+    for row, found in zip(rows, objects):
+        equal(list(row), list(found))
+        for name, value in found.items():
+            text = isinstance(value, str)
+            equal(None if row[name] == "" else row[name] if text else float(row[name]), value, name)
+        equal(row["network_bytes_per_second"], "", "procfs does not tell")
+    equal(objects[0]["disk_read_bytes_per_second"], None, "no rate in the first line")
+    equal({o["agent_id"] for o in objects}, {"work"})
+    times = [seconds_of(o["time"]) for o in objects]
+    used = sum((b - a) * (o["cpu_core_percent"] or 0) / 100
+               for a, b, o in zip(times, times[1:], objects[1:]))
+    check(abs(used - agent["cpu_seconds"]) <= 0.05 * agent["cpu_seconds"] + 0.05, used, agent)
+    check(max(o["memory_bytes"] or 0 for o in objects) <= agent["memory_peak_mb"] * 1048576 + 1)
+    check(max(o["processes"] for o in objects) >= 1, objects)
+    check(max(o["threads"] for o in objects) >= 1, objects)
+    both = run("replay", path, "--usage", "--events")
+    equal(both.returncode, 2)
+    check("--events" in both.stderr, both.stderr)
 
 
 @test

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "apps/cli/cli.h"
+#include "apps/cli/replay_usage.h"
 #include "base/io.h"
 #include "config/config.h"
 #include "engine/core.h"
@@ -23,6 +24,7 @@ struct replay_options {
     const char *config_path;
     double speed;
     bool events;
+    bool usage;
 };
 
 #define REPLAY(field) offsetof(struct replay_options, field)
@@ -33,6 +35,9 @@ static const struct opt replay_table[] = {
     {"events", 'e', OPT_FLAG, NULL, "print every event", REPLAY(events), 0, 0},
     {"speed", 0, OPT_REAL, "FACTOR", "1 = as it was recorded (default: as fast as it goes)",
         REPLAY(speed), 0.001, 1e6},
+    {"usage", 'u', OPT_FLAG, NULL,
+        "print every agent's usage at every sample, as CSV or JSON, instead of the outcome",
+        REPLAY(usage), 0, 0},
     {NULL},
 };
 
@@ -53,7 +58,8 @@ struct replay {
     struct cli *cli;
     const struct replay_options *options;
     struct core *core;
-    struct moment now; /* of the last sample */
+    struct replay_usage *usage; /* NULL = not asked for */
+    struct moment now;          /* of the last sample */
     uint64_t samples, alerts;
     double seconds;
     struct ended_agent *ended;
@@ -183,6 +189,10 @@ static int replay_samples(struct replay *replay, struct collector_source *source
             return r;
         replay->samples++;
         drain(replay);
+        if (replay->usage)
+            r = replay_usage_print(replay->usage, core_registry(replay->core), sample.when);
+        if (r < 0)
+            return r;
     }
 }
 
@@ -310,6 +320,8 @@ static int replay_file(struct replay *replay, const char *path)
             r == -EBADMSG ? "the file is damaged behind them" : strerror(-r));
     while ((agent = registry_next(core_registry(replay->core), &slot)))
         keep_agent(replay, agent);
+    if (replay->usage)
+        return 0;
     return replay->cli->common.json ? print_result_json(replay, cut) : print_result(replay, cut);
 }
 
@@ -317,9 +329,14 @@ static int replay_run(struct cli *cli, void *data, char **operands, int n_operan
 {
     struct replay replay = {.cli = cli, .options = data};
     (void)n_operands;
+    if (replay.options->usage && replay.options->events)
+        return cli_usage(cli, "--usage and --events exclude each other");
     int code = replay_core(&replay);
+    if (code == 0 && replay.options->usage && replay_usage_new(cli->common.json, &replay.usage) < 0)
+        code = cli_fail(cli, EXIT_FAILED, "out of memory");
     if (code == 0)
         code = replay_file(&replay, operands[0]);
+    replay_usage_free(replay.usage);
     core_free(replay.core);
     mem_free(replay.ended);
     mem_free(replay.told);

@@ -28,7 +28,7 @@ enum opt_kind {
     OPT_LIST,     /* struct opt_list: may be given several times */
 };
 
-#define OPT_LIST_MAX 64
+#define OPT_LIST_MAX 256
 
 struct opt_list {
     const char *items[OPT_LIST_MAX];
