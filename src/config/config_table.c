@@ -406,8 +406,10 @@ const struct setting config_settings[] = {
         AT(history.full_sync),
         .restart = true,
         .default_text = "false",
-        .help = "Wait for the disk at each commit, so that also power loss loses nothing that was "
-                "acknowledged. A crash of the daemon loses nothing either way."},
+        .help =
+            "Wait for the disk at each tick of the usage history, so that also power loss loses "
+            "none; without it, that may cost the last seconds of it. A crash of the daemon "
+            "loses none either way, and agents, alerts and allocations are always waited for."},
 
     {.section = "http",
         .name = "listen",

@@ -3,18 +3,13 @@
  * The database's schema, as the steps that led to it. A step that was released is never changed:
  * what comes later is a further step.
  *
- * Times are nanoseconds since 1970 unless a name says minutes. Enumerations are stored as the
- * words of the public vocabulary, unknown numbers as NULL, 64-bit unsigned values as the same bits.
+ * Times are nanoseconds since 1970. Enumerations are stored as the words of the public vocabulary,
+ * unknown numbers as NULL, 64-bit unsigned values as the same bits.
  */
 #include "store/store_sqlite.h"
 
 #include "base/mem.h"
 
-/*
- * history_minute is ordered by time first: a minute's rows are written, and later dropped, as one
- * stretch. Values are integers of the scales in history.c; <field>_n is how many samples knew the
- * field, NULL where all did.
- */
 static const char version_1[] =
     "CREATE TABLE agent ("
     " id TEXT PRIMARY KEY, template TEXT NOT NULL, command TEXT NOT NULL,"
@@ -53,5 +48,8 @@ static const char version_1[] =
     " file_descriptors_n, file_descriptors_mean, file_descriptors_min, file_descriptors_max,"
     " PRIMARY KEY (minute, subject)) WITHOUT ROWID;";
 
-const char *const store_migrations[] = {version_1};
+/* Usage over time is in a database of its own (hist_db.h). */
+static const char version_2[] = "DROP TABLE history_minute; DROP TABLE history_subject;";
+
+const char *const store_migrations[] = {version_1, version_2};
 const int store_schema_version = ARRAY_SIZE(store_migrations);

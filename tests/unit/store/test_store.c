@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "content.h"
+#include "store/store_sqlite.h"
 
 static void fails(const struct temporary *directory, int code, const char *part)
 {
@@ -257,10 +258,33 @@ static void newer_schema_is_refused(void **state)
     store_close(store);
     run_sql(&directory, "PRAGMA user_version = 1000");
     fails(&directory, -EPROTONOSUPPORT, "has schema version 1000");
-    run_sql(&directory, "PRAGMA user_version = 1");
+    run_sql(&directory, "PRAGMA user_version = 2");
     store = open_good(&directory);
     assert_int_equal(count_agents(store), 1);
     store_close(store);
+}
+
+/* What the first schema had is kept, but for the tables that a database of its own replaced. */
+static void first_schema_is_taken_over(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    char identity[96];
+    run_sql(&directory, store_migrations[0]);
+    snprintf(identity, sizeof(identity), "PRAGMA application_id = %d; PRAGMA user_version = 1",
+        STORE_APPLICATION_ID);
+    run_sql(&directory, identity);
+    run_sql(&directory,
+        "INSERT INTO agent VALUES ('a', '', '', 'react', 0, 0, 0, 0, 0, 0, 0, x'', 1, 1);"
+        "INSERT INTO history_subject VALUES (1, 'a', 5, 6);"
+        "INSERT INTO history_minute (minute, subject, samples) VALUES (5, 1, 60)");
+    struct store *store = open_good(&directory);
+    assert_int_equal(count_agents(store), 1);
+    assert_int_equal(store_verify(store, NULL), 0);
+    store_close(store);
+    run_sql(&directory, "CREATE TABLE history_subject (x); CREATE TABLE history_minute (x);"
+                        "DROP TABLE history_subject; DROP TABLE history_minute");
+    store_close(open_good(&directory));
 }
 
 static void another_programs_database_is_refused(void **state)
@@ -367,6 +391,7 @@ int main(void)
         cmocka_unit_test(files_are_private),
         cmocka_unit_test(second_open_is_refused),
         cmocka_unit_test(newer_schema_is_refused),
+        cmocka_unit_test(first_schema_is_taken_over),
         cmocka_unit_test(another_programs_database_is_refused),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(rows_that_make_no_sense_are_damage),
