@@ -71,7 +71,8 @@ struct history {
     struct hist_worker *worker; /* NULL = ticks are written by the caller's thread */
     bool none;                  /* no database: accept and drop */
     pthread_mutex_t lock;       /* everything but .read */
-    pthread_mutex_t query_lock; /* .read; taken before .lock */
+    pthread_mutex_t query_lock; /* .read_taken */
+    bool read_taken;            /* .read is some query's */
     struct history_options options;
     int lock_fd;
     struct hist_db write;
@@ -108,6 +109,8 @@ struct history {
     uint32_t expire_next;        /* group whose old rows are looked for next */
     int64_t budget_cutoff_ms[3]; /* raw, minutes, hours before are dropped; 0 = none */
     struct history_status status;
+    pthread_mutex_t shown_lock; /* .shown; taken last */
+    struct history_status shown;
     atomic_ulong damaged;  /* counted by queries too */
     atomic_bool went_back; /* the clock did, in what is kept: queries check their order */
 };
@@ -148,6 +151,16 @@ void hist_slot_release(struct history *history, uint32_t slot);
 int hist_slots_store(struct history *history, struct ac_error *error);
 void hist_slots_stored(struct history *history);
 void hist_slots_done(struct history *history);
+
+/* ---- hist_read.c */
+
+/* A connection for the calling thread's query. 0 or -errno. */
+int hist_read_take(struct history *history, struct hist_db **ret_db, struct ac_error *error);
+void hist_read_give(struct history *history, struct hist_db *db); /* ends its transaction */
+
+/* Whether the calling thread's query should end; -ECANCELED for @r where that is why it failed. */
+bool hist_cancelled(void);
+int hist_cancel_code(int r, struct ac_error *error);
 
 /* ---- hist_recover.c */
 int hist_recover(struct history *history, struct ac_error *error);
@@ -202,6 +215,11 @@ int hist_worker_start(struct history *history); /* 0, -ENOMEM, -EAGAIN */
 void hist_worker_stop(struct history *history); /* writes what waits */
 int hist_worker_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error);
+
+void hist_worker_status(struct history *history, struct history_status *status);
+
+/* ---- hist_open.c */
+void hist_status_note(struct history *history, bool sizes); /* with .lock held */
 
 /* ---- hist_tick.c */
 

@@ -55,6 +55,7 @@ static int init(struct history *history)
     history->now = &history->states[1];
     pthread_mutex_init(&history->lock, NULL);
     pthread_mutex_init(&history->query_lock, NULL);
+    pthread_mutex_init(&history->shown_lock, NULL);
     if (strmap_new(seed, &history->by_name) < 0 || u64map_new(seed, &history->by_id) < 0 ||
         frame_codec_new(&history->codec) < 0 || hist_merge_new(&history->merge) < 0 ||
         hist_top_new(&history->top) < 0)
@@ -119,6 +120,7 @@ void history_close(struct history *history)
         hist_top_free(history->top);
         pthread_mutex_destroy(&history->lock);
         pthread_mutex_destroy(&history->query_lock);
+        pthread_mutex_destroy(&history->shown_lock);
     }
     buf_done(&history->scratch);
     mem_free(history->closed);
@@ -138,18 +140,33 @@ static uint64_t memory_of(const struct history *history)
     return bytes + hist_top_memory(history->top);
 }
 
+void hist_status_note(struct history *history, bool sizes)
+{
+    struct history_status *status = &history->status;
+    status->raw_since_ns = history->budget_cutoff_ms[0] * MS;
+    status->subjects = history->used_slots;
+    if (sizes) {
+        status->memory_bytes = memory_of(history);
+        hist_db_size(&history->write, &status->file_bytes, NULL);
+    }
+    pthread_mutex_lock(&history->shown_lock);
+    history->shown = *status;
+    pthread_mutex_unlock(&history->shown_lock);
+}
+
 void history_status(struct history *history, struct history_status *ret_status)
 {
     if (history->none) {
         *ret_status = (struct history_status){0};
         return;
     }
-    pthread_mutex_lock(&history->lock);
-    *ret_status = history->status;
+    if (pthread_mutex_trylock(&history->lock) == 0) {
+        hist_status_note(history, true);
+        pthread_mutex_unlock(&history->lock);
+    }
+    pthread_mutex_lock(&history->shown_lock);
+    *ret_status = history->shown;
+    pthread_mutex_unlock(&history->shown_lock);
     ret_status->damaged = atomic_load(&history->damaged);
-    ret_status->raw_since_ns = history->budget_cutoff_ms[0] * MS;
-    ret_status->memory_bytes = memory_of(history);
-    ret_status->subjects = history->used_slots;
-    hist_db_size(&history->write, &ret_status->file_bytes, NULL);
-    pthread_mutex_unlock(&history->lock);
+    hist_worker_status(history, ret_status);
 }

@@ -399,10 +399,12 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
 {
     if (history->none || from_ns >= to_ns)
         return 0;
-    pthread_mutex_lock(&history->query_lock);
+    struct hist_db *db;
     sqlite3_stmt *statement = NULL;
-    struct hist_db *db = &history->read;
-    int r = hist_sql(db, HIST_SUBJECT_SPAN, &statement, error);
+    int r = hist_read_take(history, &db, error);
+    if (r < 0)
+        return hist_cancel_code(r, error);
+    r = hist_sql(db, HIST_SUBJECT_SPAN, &statement, error);
     if (r == 0) {
         struct binder binder = {.statement = statement};
         bind_int(&binder, hist_ceil_ms(to_ns));
@@ -420,6 +422,6 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
         r = gone_before(history, name, from_ns / MS) ? 0 : each(userdata, name);
     }
     sql_resetp(&statement);
-    pthread_mutex_unlock(&history->query_lock);
-    return r;
+    hist_read_give(history, db);
+    return hist_cancel_code(r, error);
 }

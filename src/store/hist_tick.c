@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "store/hist_internal.h"
 
 #define CHECKPOINT_PAGES 1000
@@ -285,6 +286,7 @@ static int take_valid(
 int hist_tick_now(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error)
 {
+    struct mono start = clock_mono();
     pthread_mutex_lock(&history->lock);
     struct history_status *status = &history->status;
     int r = hist_explain(tick(history, when_ns / MS, rows, n_rows, error), error);
@@ -296,8 +298,12 @@ int hist_tick_now(struct history *history, int64_t when_ns, const struct history
     } else {
         status->ticks++;
         status->failing_since_ns = 0;
+        status->commit_last_ns = mono_since(clock_mono(), start);
+        status->commit_sum_ns += status->commit_last_ns;
+        status->commit_max_ns = MAX(status->commit_max_ns, status->commit_last_ns);
         checkpoint(history);
     }
+    hist_status_note(history, status->ticks % 16 == 1);
     pthread_mutex_unlock(&history->lock);
     return r;
 }

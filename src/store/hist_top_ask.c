@@ -23,12 +23,14 @@ struct ended {
 
 struct ask {
     struct history *history;
+    struct hist_db *db;
     enum hist_metric metric;
     enum history_aggregate aggregate;
     int64_t from_ms;
     int64_t to_ms;
-    uint32_t n;        /* slots */
-    int64_t *subjects; /* of each slot now; 0 = none */
+    int64_t typical_ms; /* between two ticks */
+    uint32_t n;         /* slots */
+    int64_t *subjects;  /* of each slot now; 0 = none */
     uint64_t *known;
     uint64_t *sum;
     uint64_t *max;
@@ -90,8 +92,7 @@ static int add_period(struct ask *ask, enum top_level level, int64_t period, str
     sqlite3_stmt *statement cleanup_reset = NULL;
     const uint8_t *bytes;
     size_t size;
-    int r = top_row_get(
-        &ask->history->read, level, period, ask->metric, &statement, &bytes, &size, error);
+    int r = top_row_get(ask->db, level, period, ask->metric, &statement, &bytes, &size, error);
     if (r != 1) {
         ask->info->damaged += r == -EBADMSG;
         return r == -EBADMSG ? 0 : r;
@@ -117,6 +118,8 @@ static int add_stored(struct ask *ask, int64_t minutes_from, struct ac_error *er
     int64_t end = (ask->to_ms + MINUTE_MS - 1) / MINUTE_MS;
     while (minute < end) {
         int r;
+        if (hist_cancelled())
+            return -ECANCELED;
         take_ended(ask, minute * MINUTE_MS);
         if (minute >= minutes_from) {
             r = add_period(ask, TOP_MINUTE, minute, error);
@@ -133,7 +136,7 @@ static int add_stored(struct ask *ask, int64_t minutes_from, struct ac_error *er
 
 static int read_ended(struct ask *ask, struct ac_error *error)
 {
-    struct hist_db *db = &ask->history->read;
+    struct hist_db *db = ask->db;
     sqlite3_stmt *statement cleanup_reset = NULL;
     size_t room = 0;
     int r = hist_sql(db, HIST_TENURE_ENDED, &statement, error);
@@ -162,6 +165,7 @@ static int snapshot(struct ask *ask, int64_t *ret_minutes_from, struct ac_error 
 {
     struct history *history = ask->history;
     struct hist_top *top = history->top;
+    ask->typical_ms = history->typical_ms;
     ask->n = MAX(history->n_slots, top->n);
     ask->subjects = mem_alloc_array((size_t)ask->n + 1, sizeof(int64_t));
     ask->known = mem_alloc_array((size_t)ask->n + 1, 7 * sizeof(uint64_t));
@@ -254,7 +258,7 @@ static void settle(struct ask *ask)
         ask->n_found = kept;
     }
     double scale = hist_metric_info(ask->metric)->scale;
-    double step_s = (double)MAX(ask->history->typical_ms, (int64_t)1) / 1000.0;
+    double step_s = (double)MAX(ask->typical_ms, (int64_t)1) / 1000.0;
     for (size_t i = 0; i < ask->n_found; i++) {
         struct candidate *c = &ask->found[i];
         double sum = (double)c->sum * scale;
@@ -306,7 +310,7 @@ static int answer(struct ask *ask, uint32_t n, history_filter filter, void *user
     select_largest(ask->found, ask->n_found, sorted);
     for (size_t i = 0; i < sorted && given < n; i++) {
         struct history_top_row *row = &ret_rows[given];
-        int r = name_of(&ask->history->read, ask->found[i].subject, row->subject, error);
+        int r = name_of(ask->db, ask->found[i].subject, row->subject, error);
         if (r < 0)
             return r;
         if (r == 0 || (filter != NULL && !filter(userdata, row->subject)))
@@ -323,7 +327,7 @@ static int ask_all(struct ask *ask, uint32_t n, history_filter filter, void *use
     int64_t minutes_from = 0;
     struct history *history = ask->history;
     pthread_mutex_lock(&history->lock);
-    int r = hist_run(&history->read, HIST_BEGIN_READ, NULL, 0, error);
+    int r = hist_run(ask->db, HIST_BEGIN_READ, NULL, 0, error);
     if (r == 0)
         r = snapshot(ask, &minutes_from, error);
     if (r == 0)
@@ -355,10 +359,12 @@ int history_top(struct history *history, enum ac_resource resource,
         .info = &info};
     int r = 0;
     if (!history->none) {
-        pthread_mutex_lock(&history->query_lock);
-        r = ask_all(&ask, MIN(n, (uint32_t)TOP_MAX), filter, userdata, ret_rows, error);
-        hist_run(&history->read, HIST_ROLLBACK, NULL, 0, NULL);
-        pthread_mutex_unlock(&history->query_lock);
+        r = hist_read_take(history, &ask.db, error);
+        if (r == 0) {
+            r = ask_all(&ask, MIN(n, (uint32_t)TOP_MAX), filter, userdata, ret_rows, error);
+            hist_read_give(history, ask.db);
+        }
+        r = hist_cancel_code(r, error);
     }
     if (r >= 0 && ret_info != NULL)
         *ret_info = info;

@@ -7,7 +7,7 @@
 #include "store/hist_internal.h"
 
 struct verify {
-    struct history *history;
+    struct hist_db *db;
     void (*finding)(void *userdata, const char *text);
     void *userdata;
     int64_t findings;
@@ -103,6 +103,8 @@ static int check_row(
 {
     struct row_axis axis CLEANUP(row_axis_done) = {0};
     verify->axis = &axis;
+    if (hist_cancelled())
+        return -ECANCELED;
     int r = row_read(bytes, size, &axis, NULL, NULL);
     if (r == 0)
         r = row_read(bytes, size, NULL, on_entry, verify);
@@ -120,7 +122,7 @@ static int check_row(
 
 static int check_series(struct verify *verify, enum hist_series series, struct ac_error *error)
 {
-    struct hist_db *db = &verify->history->read;
+    struct hist_db *db = verify->db;
     sqlite3_stmt *statement cleanup_reset = NULL;
     int r = hist_series_sql(db, series, SERIES_EACH, &statement, error);
     verify->series = series;
@@ -139,7 +141,7 @@ static int check_series(struct verify *verify, enum hist_series series, struct a
 
 static int check_frames(struct verify *verify, struct ac_error *error)
 {
-    struct hist_db *db = &verify->history->read;
+    struct hist_db *db = verify->db;
     sqlite3_stmt *statement cleanup_reset = NULL;
     struct frame_state state CLEANUP(frame_state_done) = {0};
     cleanup_free uint8_t *based = mem_alloc(FRAME_SLOTS_MAX / FRAME_BLOCK + 1);
@@ -166,7 +168,7 @@ static int check_frames(struct verify *verify, struct ac_error *error)
 /* SQLite's own check of the file, its first findings. */
 static int check_file(struct verify *verify, struct ac_error *error)
 {
-    struct hist_db *db = &verify->history->read;
+    struct hist_db *db = verify->db;
     sqlite3_stmt *statement = NULL;
     int r = sql_prepare(&db->connection, "PRAGMA integrity_check(10)", &statement, error);
     while (r == 0) {
@@ -185,20 +187,23 @@ static int check_file(struct verify *verify, struct ac_error *error)
 int64_t history_verify(struct history *history, void (*finding)(void *userdata, const char *text),
     void *userdata, struct ac_error *error)
 {
-    struct verify verify = {.history = history, .finding = finding, .userdata = userdata};
+    struct verify verify = {.finding = finding, .userdata = userdata};
     if (history->none)
         return 0;
     cleanup_free int64_t *buffer = mem_alloc_array(HIST_COLUMN_MAX, sizeof(int64_t));
     if (buffer == NULL)
         return error_set(error, -ENOMEM, "no memory");
     verify.buffer = buffer;
-    pthread_mutex_lock(&history->query_lock);
-    int r = check_file(&verify, error);
+    int r = hist_read_take(history, &verify.db, error);
+    if (r < 0)
+        return hist_cancel_code(r, error);
+    r = check_file(&verify, error);
     for (unsigned s = 0; s < SERIES_COUNT && r == 0; s++)
         r = check_series(&verify, s, error);
     if (r == 0)
         r = check_frames(&verify, error);
-    pthread_mutex_unlock(&history->query_lock);
+    hist_read_give(history, verify.db);
+    r = hist_cancel_code(r, error);
     if (r == -EUCLEAN) { /* so damaged that it cannot be read on: that is the finding */
         found(&verify, "%s", error == NULL ? "the file is damaged" : error->message);
         r = 0;

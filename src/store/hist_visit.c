@@ -26,6 +26,7 @@ struct open_part {
 
 struct visit {
     struct history *history;
+    struct hist_db *db;
     const struct hist_visitor *visitor;
     uint64_t subject;
     struct tenancy *tenancies;
@@ -177,7 +178,8 @@ static int visit_row(void *userdata, int64_t id, int64_t end_ms, const void *byt
     const struct hist_visitor *v = visit->visitor;
     struct finding finding = {.subject = visit->subject};
     struct row_axis axis CLEANUP(row_axis_done) = {0};
-    if (v->cancel != NULL && atomic_load_explicit(v->cancel, memory_order_relaxed))
+    if (hist_cancelled() ||
+        (v->cancel != NULL && atomic_load_explicit(v->cancel, memory_order_relaxed)))
         return -ECANCELED;
     int r = row_read(bytes, size, NULL, find_entry, &finding);
     if (r == 0 && finding.n > 0)
@@ -204,8 +206,7 @@ static int visit_series(struct visit *visit, enum hist_series series, uint32_t g
     if (from_ms >= to_ms)
         return 0;
     visit->series = series;
-    return hist_series_each(
-        &visit->history->read, series, group, from_ms, to_ms, visit_row, visit, error);
+    return hist_series_each(visit->db, series, group, from_ms, to_ms, visit_row, visit, error);
 }
 
 /* From the coarsest tier to the finest that is wanted, each up to where the next one begins. */
@@ -221,7 +222,7 @@ static int visit_tiers(
     int64_t end = to_ms;
     for (size_t i = n; i-- > 0;) {
         starts[i] = end;
-        int r = hist_series_oldest(&visit->history->read, tiers[i], group, &starts[i], error);
+        int r = hist_series_oldest(visit->db, tiers[i], group, &starts[i], error);
         if (r < 0)
             return r;
         starts[i] = MIN(starts[i], end);
@@ -270,7 +271,7 @@ static bool joined(struct visit *visit, const struct tenancy *tenancy)
 
 static int read_tenancies(struct visit *visit, struct ac_error *error)
 {
-    struct hist_db *db = &visit->history->read;
+    struct hist_db *db = visit->db;
     sqlite3_stmt *statement cleanup_reset = NULL;
     size_t room = 0;
     int r = hist_sql(db, HIST_TENURE_OF, &statement, error);
@@ -309,7 +310,7 @@ static int read_tenancies(struct visit *visit, struct ac_error *error)
 static int snapshot(struct visit *visit, const char *name, struct ac_error *error)
 {
     struct history *history = visit->history;
-    struct hist_db *db = &history->read;
+    struct hist_db *db = visit->db;
     int r = hist_run(db, HIST_BEGIN_READ, NULL, 0, error);
     if (r < 0)
         return r;
@@ -360,15 +361,15 @@ int hist_visit(struct history *history, const char *subject, const struct hist_v
     struct visit visit CLEANUP(visit_done) = {.history = history, .visitor = visitor};
     if (history->none || visitor->from_ms >= visitor->to_ms)
         return 0;
-    pthread_mutex_lock(&history->query_lock);
+    int r = hist_read_take(history, &visit.db, error);
+    if (r < 0)
+        return hist_cancel_code(r, error);
     pthread_mutex_lock(&history->lock);
-    int r = snapshot(&visit, subject, error);
+    r = snapshot(&visit, subject, error);
     pthread_mutex_unlock(&history->lock);
     if (r == 1)
         r = visit_all(&visit, error);
-    hist_run(&history->read, HIST_ROLLBACK, NULL, 0, NULL);
-    pthread_mutex_unlock(&history->query_lock);
-    if (r == -ECANCELED)
-        return error_set(error, r, "the query was cancelled");
+    hist_read_give(history, visit.db);
+    r = hist_cancel_code(r, error);
     return r == -EAGAIN || r == -ENODATA ? r : hist_explain(r, error);
 }

@@ -34,6 +34,7 @@ struct hist_worker {
     unsigned waiting;
     bool busy;
     bool stop;
+    uint64_t refused;
     struct ac_error last; /* of the last tick; code 0 = it was recorded */
 };
 
@@ -153,6 +154,7 @@ int hist_worker_tick(struct history *history, int64_t when_ns, const struct hist
         pthread_cond_broadcast(&worker->changed);
     } else {
         r = -EAGAIN;
+        worker->refused++;
     }
     pthread_mutex_unlock(&worker->lock);
     if (r < 0) {
@@ -160,6 +162,17 @@ int hist_worker_tick(struct history *history, int64_t when_ns, const struct hist
         return error_set(error, r, "history: the disk is too slow; this tick is not recorded");
     }
     return last.code < 0 ? error_set(error, last.code, "%s", last.message) : 0;
+}
+
+void hist_worker_status(struct history *history, struct history_status *status)
+{
+    struct hist_worker *worker = history->worker;
+    if (worker == NULL)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    status->refused_ticks = worker->refused;
+    status->waiting_ticks = worker->waiting + worker->busy;
+    pthread_mutex_unlock(&worker->lock);
 }
 
 int history_flush(struct history *history, struct ac_error *error)

@@ -8,7 +8,8 @@
  *
  * All functions are safe from any thread. history_tick commits before it returns and may block
  * on the disk (unless .background); queries block too, but never hold up a tick for longer than it
- * takes to copy the open minutes of the subjects that they ask for.
+ * takes to copy the open minutes of the subjects that they ask for. Nor do queries wait for each
+ * other: where the receiver of one takes its time, the log of the database may grow meanwhile.
  */
 #ifndef AC_STORE_HISTORY_H
 #define AC_STORE_HISTORY_H
@@ -72,6 +73,11 @@ int history_flush(struct history *history, struct ac_error *error);
 struct history_status {
     uint64_t ticks;
     uint64_t failed_ticks;
+    uint64_t refused_ticks; /* .background: four were waiting already */
+    uint32_t waiting_ticks; /* .background: now */
+    uint64_t commit_sum_ns; /* the time that all recorded ticks took */
+    uint64_t commit_last_ns;
+    uint64_t commit_max_ns;
     int last_error;           /* of the last tick; 0 = recording */
     int64_t failing_since_ns; /* wall; 0 = recording */
     uint64_t damaged;         /* rows or sections that could not be read, since the start */
@@ -80,7 +86,23 @@ struct history_status {
     int64_t raw_since_ns; /* the budget dropped raw data before; 0 = it did not */
     uint32_t subjects;    /* with a slot now */
 };
+
+/* Never waits for the disk: while a tick is being written, the figures are those of the one before.
+ */
 void history_status(struct history *history, struct history_status *ret_status);
+
+enum history_tier_kind { HISTORY_RAW, HISTORY_MINUTES, HISTORY_HOURS, HISTORY_DAYS };
+#define HISTORY_TIERS 4
+
+/* What a tier holds in the database. Ticks of the last minutes are not in rows yet. */
+struct history_tier {
+    uint64_t rows;
+    int64_t oldest_ns; /* wall; 0 = there is none */
+};
+
+/* Counts the rows: a query, which on a large history takes its time. 0 or -errno. */
+int history_tiers(
+    struct history *history, struct history_tier ret_tiers[HISTORY_TIERS], struct ac_error *error);
 
 /* A step of history: unknown values have no bit in .known of all three. */
 struct history_point {
@@ -93,6 +115,10 @@ struct history_point {
 };
 
 typedef int (*history_fn)(void *userdata, const struct history_point *point);
+
+/* Queries of the calling thread end with -ECANCELED soon after *@cancel has become true, also
+ * within a long statement. NULL = they run to their end. */
+void history_cancel_by(const atomic_bool *cancel);
 
 /* Points of @subject with from <= point.from_ns < to, oldest first, in steps of at least
  * @step_ns (rounded up to what is stored). Gaps have no point. A non-zero return of @each ends
