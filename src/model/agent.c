@@ -92,15 +92,29 @@ static bool label_key_valid(const char *key)
     return true;
 }
 
-const char *agent_spec_next_label(
-    const struct agent_spec *spec, size_t *cursor, const char **ret_value)
+const char *agent_labels_next(
+    const char *labels, size_t size, size_t *cursor, const char **ret_value)
 {
-    if (*cursor >= spec->labels_size)
+    if (*cursor >= size)
         return NULL;
-    const char *key = spec->labels + *cursor;
+    const char *key = labels + *cursor;
     *ret_value = key + strlen(key) + 1;
     *cursor += strlen(key) + strlen(*ret_value) + 2;
     return key;
+}
+
+const char *agent_spec_next_label(
+    const struct agent_spec *spec, size_t *cursor, const char **ret_value)
+{
+    return agent_labels_next(spec->labels, spec->labels_size, cursor, ret_value);
+}
+
+bool agent_labels_sound(const char *labels, size_t size)
+{
+    size_t strings = 0;
+    for (size_t i = 0; i < size; i++)
+        strings += labels[i] == 0;
+    return size == 0 || (strings % 2 == 0 && labels[size - 1] == 0);
 }
 
 static void remove_label(struct agent_spec *spec, const char *key)

@@ -48,6 +48,14 @@ int agent_spec_set_label(
 const char *agent_spec_next_label(
     const struct agent_spec *spec, size_t *cursor, const char **ret_value);
 
+/* The same for labels that lie elsewhere; @size must be that of whole labels, see
+ * agent_labels_sound. */
+const char *agent_labels_next(
+    const char *labels, size_t size, size_t *cursor, const char **ret_value);
+
+/* Whether bytes from outside are keys and values in turn, each with its NUL. */
+bool agent_labels_sound(const char *labels, size_t size);
+
 enum agent_state {
     AGENT_RUNNING, /* has processes, or reports */
     AGENT_EXITED,  /* its processes are gone */

@@ -142,9 +142,9 @@ int route_history_range(struct net_call *call)
 
 /* ---- Top */
 
-static bool top_filter(void *userdata, const char *subject)
+static bool top_filter(void *userdata, const struct history_subject *subject)
 {
-    return stats_wanted(userdata, subject);
+    return stats_wanted(userdata, subject->name);
 }
 
 static void write_top(struct net_call *call, const struct stats_span *span,

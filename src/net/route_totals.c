@@ -129,9 +129,10 @@ static int by_cpu(const void *a, const void *b)
 
 /* ---- Gathering */
 
-static int collect_subject(void *userdata, const char *subject)
+static int collect_subject(void *userdata, const struct history_subject *known)
 {
     struct totals_call *totals = userdata;
+    const char *subject = known->name;
     if (*subject == 0 || !stats_wanted(totals->call, subject))
         return 0;
     if (totals->subjects.count == STATS_SUBJECTS_MAX) {

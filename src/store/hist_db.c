@@ -36,15 +36,16 @@ static const char *const sql[HIST_SQL_COUNT] = {
                          " labels = excluded.labels",
     [HIST_SUBJECT_EACH] = "SELECT id, name, philosophy, labels FROM subject ORDER BY id",
     [HIST_SUBJECT_FIND] = "SELECT id FROM subject WHERE name = ?",
-    [HIST_SUBJECT_NAME] = "SELECT name FROM subject WHERE id = ?",
-    [HIST_SUBJECT_SPAN] =
-        "SELECT name FROM subject WHERE id IN (SELECT subject FROM tenure WHERE from_ms < ?1 AND"
-        " (to_ms IS NULL OR to_ms >= ?2)) ORDER BY name LIMIT ?3",
+    [HIST_SUBJECT_NAME] = "SELECT name, philosophy, labels FROM subject WHERE id = ?",
+    [HIST_SUBJECT_SPAN] = "SELECT name, philosophy, labels FROM subject WHERE id IN (SELECT "
+                          "subject FROM tenure WHERE from_ms < ?1 AND"
+                          " (to_ms IS NULL OR to_ms >= ?2)) ORDER BY name LIMIT ?3",
     [HIST_SUBJECT_TRIM] = "DELETE FROM subject WHERE id NOT IN (SELECT subject FROM tenure)",
     [HIST_TENURE_PUT] = "INSERT INTO tenure (id, subject, slot, from_ms) VALUES (?, ?, ?, ?)",
     [HIST_TENURE_END] = "UPDATE tenure SET to_ms = ? WHERE id = ?",
-    [HIST_TENURE_OPEN] = "SELECT tenure.id, subject, slot, from_ms, name, philosophy FROM tenure"
-                         " JOIN subject ON subject.id = tenure.subject WHERE to_ms IS NULL",
+    [HIST_TENURE_OPEN] =
+        "SELECT tenure.id, subject, slot, from_ms, name, philosophy, labels FROM tenure"
+        " JOIN subject ON subject.id = tenure.subject WHERE to_ms IS NULL",
     [HIST_TENURE_OF] =
         "SELECT slot, from_ms, to_ms FROM tenure WHERE subject = ? AND from_ms < ? AND"
         " (to_ms IS NULL OR to_ms >= ?) ORDER BY from_ms",

@@ -32,10 +32,11 @@
 
 struct hist_subject {
     int64_t id;
-    uint32_t slot; /* SLOT_NONE: has none now */
-    bool stored;   /* its row is in the database */
-    uint64_t spec_hash;
-    enum ac_philosophy philosophy;
+    uint32_t slot;                /* SLOT_NONE: has none now */
+    bool stored;                  /* its row is in the database */
+    bool about_stored;            /* what .about_hash is of is in the database */
+    uint64_t about_hash;          /* 0 = nothing is known */
+    struct history_about pending; /* until it is stored; .labels is the subject's own */
     char name[AC_AGENT_ID_MAX + 1];
 };
 
@@ -146,6 +147,16 @@ struct hist_subject *hist_subject_add(struct history *history, int64_t id, const
 int hist_slot_take(struct history *history, const char *name, int64_t when_ms, uint32_t *ret_slot,
     struct ac_error *error);
 void hist_slot_release(struct history *history, uint32_t slot);
+
+/* Takes over what is known of a slot's subject where that is new. 0, -ENOMEM. */
+int hist_slot_describe(struct history *history, uint32_t slot, const struct history_about *about);
+
+/* Notes what the database knows of a subject. */
+void hist_subject_note(struct hist_subject *subject, const struct history_about *about);
+
+/* Reads philosophy and labels, the next two columns; what makes no sense is not known. @buffer
+ * (AGENT_LABELS_MAX_BYTES) is what .labels points into. */
+struct history_about hist_about_read(struct reader *reader, char *buffer);
 
 /* Writes subjects and tenures that are not in the database; marks them after the commit. */
 int hist_slots_store(struct history *history, struct ac_error *error);

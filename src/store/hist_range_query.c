@@ -395,7 +395,8 @@ static bool gone_before(struct history *history, const char *name, int64_t from_
 }
 
 int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
-    int (*each)(void *userdata, const char *subject), void *userdata, struct ac_error *error)
+    int (*each)(void *userdata, const struct history_subject *subject), void *userdata,
+    struct ac_error *error)
 {
     if (history->none || from_ns >= to_ns)
         return 0;
@@ -418,8 +419,10 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
             break;
         struct reader reader = {.statement = statement};
         char name[AC_AGENT_ID_MAX + 1];
+        char labels[AGENT_LABELS_MAX_BYTES];
         read_text(&reader, name, sizeof(name));
-        r = gone_before(history, name, from_ns / MS) ? 0 : each(userdata, name);
+        const struct history_subject subject = {name, hist_about_read(&reader, labels)};
+        r = gone_before(history, name, from_ns / MS) ? 0 : each(userdata, &subject);
     }
     sql_resetp(&statement);
     hist_read_give(history, db);

@@ -27,9 +27,11 @@ static int put_tenure(struct history *history, sqlite3_stmt *statement)
     struct hist_subject *subject = hist_subject_add(history, id, name);
     if (subject == NULL)
         return -ENOMEM;
+    char labels[AGENT_LABELS_MAX_BYTES];
+    const struct history_about about = hist_about_read(&reader, labels);
+    hist_subject_note(subject, &about);
     subject->slot = slot;
     subject->stored = true;
-    subject->philosophy = (enum ac_philosophy)read_int(&reader);
     s->subject = subject;
     s->tenure = tenure;
     s->tenure_stored = true;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "store/hist_internal.h"
 
 int hist_slots_reserve(struct history *history, uint32_t slots)
@@ -116,6 +118,12 @@ int hist_slot_take(struct history *history, const char *name, int64_t when_ms, u
     return 0;
 }
 
+static void subject_free(struct hist_subject *subject)
+{
+    mem_free((char *)subject->pending.labels);
+    mem_free(subject);
+}
+
 /* The subject goes from memory with its slot; it is found again by name. */
 void hist_slot_release(struct history *history, uint32_t slot)
 {
@@ -125,7 +133,73 @@ void hist_slot_release(struct history *history, uint32_t slot)
     history->used_slots--;
     strmap_remove(history->by_name, subject->name);
     u64map_remove(history->by_id, (uint64_t)subject->id);
-    mem_free(subject);
+    subject_free(subject);
+}
+
+/* ---- What is known of them ---------------------------------------------------------------- */
+
+/* Never 0. */
+static uint64_t hash_about(const struct history_about *about)
+{
+    uint64_t hash = XXH3_64bits_withSeed(about->labels, about->labels_size, about->philosophy);
+    return hash == 0 ? 1 : hash;
+}
+
+int hist_slot_describe(struct history *history, uint32_t slot, const struct history_about *about)
+{
+    struct hist_subject *subject = history->slots[slot].subject;
+    if (!about->known)
+        return 0;
+    uint64_t hash = hash_about(about);
+    if (hash == subject->about_hash)
+        return 0;
+    char *labels = mem_alloc((size_t)about->labels_size + 1);
+    if (labels == NULL)
+        return -ENOMEM;
+    if (about->labels_size > 0)
+        memcpy(labels, about->labels, about->labels_size);
+    mem_free((char *)subject->pending.labels);
+    subject->pending = *about;
+    subject->pending.labels = labels;
+    subject->about_hash = hash;
+    subject->about_stored = false;
+    history->slots_dirty = true;
+    return 0;
+}
+
+void hist_subject_note(struct hist_subject *subject, const struct history_about *about)
+{
+    subject->about_hash = about->known ? hash_about(about) : 0;
+    subject->about_stored = about->known;
+}
+
+struct history_about hist_about_read(struct reader *reader, char *buffer)
+{
+    bool none = sqlite3_column_type(reader->statement, reader->next + 1) == SQLITE_NULL;
+    struct history_about about = {.labels = buffer};
+    struct reader mine = *reader;
+    int64_t philosophy = read_int(&mine);
+    if (!none)
+        about.labels_size = (uint32_t)read_bytes(&mine, buffer, AGENT_LABELS_MAX_BYTES);
+    reader->next += 2;
+    if (none || mine.damaged || philosophy < 0 || philosophy >= AC_PHILOSOPHY_COUNT ||
+        !agent_labels_sound(buffer, about.labels_size))
+        return (struct history_about){0};
+    about.known = true;
+    about.philosophy = (enum ac_philosophy)philosophy;
+    return about;
+}
+
+/* Without labels nothing is known: a subject that is known to have none has empty ones. */
+static void bind_about(struct binder *binder, const struct history_about *about)
+{
+    if (!about->known) {
+        bind_null(binder);
+        bind_null(binder);
+        return;
+    }
+    bind_int(binder, about->philosophy);
+    bind_bytes(binder, about->labels, about->labels_size);
 }
 
 static int store_subject(
@@ -138,8 +212,7 @@ static int store_subject(
     struct binder binder = {.statement = statement};
     bind_int(&binder, subject->id);
     bind_text(&binder, subject->name);
-    bind_int(&binder, subject->philosophy);
-    bind_null(&binder);
+    bind_about(&binder, &subject->pending);
     r = sql_bound(&history->write.connection, &binder, error);
     return r < 0 ? r : sql_run(&history->write.connection, statement, "writing history", error);
 }
@@ -149,11 +222,14 @@ int hist_slots_store(struct history *history, struct ac_error *error)
     int r = 0;
     for (uint32_t i = 0; history->slots_dirty && i < history->n_slots && r == 0; i++) {
         const struct hist_slot *slot = &history->slots[i];
-        if (slot->subject == NULL || slot->tenure_stored)
+        const struct hist_subject *subject = slot->subject;
+        if (subject == NULL)
             continue;
-        if (!slot->subject->stored)
-            r = store_subject(history, slot->subject, error);
-        const int64_t numbers[] = {slot->tenure, slot->subject->id, i, slot->from_ms};
+        if (!subject->stored || (subject->about_hash != 0 && !subject->about_stored))
+            r = store_subject(history, subject, error);
+        if (slot->tenure_stored)
+            continue;
+        const int64_t numbers[] = {slot->tenure, subject->id, i, slot->from_ms};
         if (r == 0)
             r = hist_run(&history->write, HIST_TENURE_PUT, numbers, ARRAY_SIZE(numbers), error);
     }
@@ -164,9 +240,14 @@ void hist_slots_stored(struct history *history)
 {
     for (uint32_t i = 0; history->slots_dirty && i < history->n_slots; i++) {
         struct hist_slot *slot = &history->slots[i];
+        struct hist_subject *subject = slot->subject;
         slot->tenure_stored = true;
-        if (slot->subject != NULL)
-            slot->subject->stored = true;
+        if (subject == NULL)
+            continue;
+        subject->stored = true;
+        subject->about_stored = subject->about_hash != 0;
+        mem_free((char *)subject->pending.labels);
+        subject->pending = (struct history_about){0};
     }
     history->slots_dirty = false;
 }
@@ -183,7 +264,7 @@ void hist_slots_done(struct history *history)
             history->by_id == NULL ? NULL : u64map_next(history->by_id, &cursor);
         if (subject == NULL)
             break;
-        mem_free(subject);
+        subject_free(subject);
     }
     mem_free(history->slots);
     mem_free(history->groups);

@@ -123,8 +123,9 @@ static int fill(struct history *history, int64_t when_ms, const struct history_r
         int r = hist_slot_take(history, rows[i].subject, when_ms, &slots[i], error);
         if (r < 0)
             return r;
-        if (rows[i].spec != NULL)
-            history->slots[slots[i]].subject->philosophy = rows[i].spec->philosophy;
+        r = hist_slot_describe(history, slots[i], &rows[i].about);
+        if (r < 0)
+            return error_set(error, r, "no memory");
     }
     cleanup_free uint32_t *given = mem_alloc_array(history->n_slots + 1, sizeof(*given));
     if (given == NULL)

@@ -268,7 +268,9 @@ static void settle(struct ask *ask)
     }
 }
 
-static int name_of(struct hist_db *db, int64_t subject, char *ret_name, struct ac_error *error)
+/* Who it is, and whether it takes part. 1, 0, -errno. */
+static int take_subject(struct hist_db *db, int64_t subject, history_filter filter, void *userdata,
+    char *ret_name, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
     int r = hist_sql(db, HIST_SUBJECT_NAME, &statement, error);
@@ -280,7 +282,13 @@ static int name_of(struct hist_db *db, int64_t subject, char *ret_name, struct a
         return r;
     struct reader reader = {.statement = statement};
     read_text(&reader, ret_name, AC_AGENT_ID_MAX + 1);
-    return reader.damaged || ret_name[0] == 0 ? 0 : 1;
+    if (reader.damaged || ret_name[0] == 0)
+        return 0;
+    if (filter == NULL)
+        return 1;
+    char labels[AGENT_LABELS_MAX_BYTES];
+    const struct history_subject known = {ret_name, hist_about_read(&reader, labels)};
+    return filter(userdata, &known);
 }
 
 /* Moves the @n largest to the front, sorted. */
@@ -310,10 +318,10 @@ static int answer(struct ask *ask, uint32_t n, history_filter filter, void *user
     select_largest(ask->found, ask->n_found, sorted);
     for (size_t i = 0; i < sorted && given < n; i++) {
         struct history_top_row *row = &ret_rows[given];
-        int r = name_of(ask->db, ask->found[i].subject, row->subject, error);
+        int r = take_subject(ask->db, ask->found[i].subject, filter, userdata, row->subject, error);
         if (r < 0)
             return r;
-        if (r == 0 || (filter != NULL && !filter(userdata, row->subject)))
+        if (r == 0)
             continue;
         row->value = ask->found[i].value;
         given++;

@@ -14,7 +14,6 @@
 struct copied_row {
     struct ac_usage usage;
     struct history_totals totals;
-    enum ac_philosophy philosophy;
     char subject[AC_AGENT_ID_MAX + 1];
 };
 
@@ -22,7 +21,7 @@ struct job {
     int64_t when_ns;
     struct history_row *rows;
     struct copied_row *copies;
-    struct agent_spec *specs; /* only philosophies differ: one of each */
+    char *labels; /* of all rows, one behind the other */
     size_t n;
 };
 
@@ -42,8 +41,16 @@ static void job_done(struct job *job)
 {
     mem_free(job->rows);
     mem_free(job->copies);
-    mem_free(job->specs);
+    mem_free(job->labels);
     *job = (struct job){0};
+}
+
+static size_t labels_size(const struct history_row *rows, size_t n)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++)
+        size += rows[i].about.known ? rows[i].about.labels_size : 0;
+    return size;
 }
 
 static int job_copy(struct job *job, int64_t when_ns, const struct history_row *rows, size_t n)
@@ -51,13 +58,12 @@ static int job_copy(struct job *job, int64_t when_ns, const struct history_row *
     *job = (struct job){.when_ns = when_ns, .n = n};
     job->rows = mem_alloc_array(n + 1, sizeof(*job->rows));
     job->copies = mem_alloc_array(n + 1, sizeof(*job->copies));
-    job->specs = mem_alloc_array(AC_PHILOSOPHY_COUNT, sizeof(*job->specs));
-    if (job->rows == NULL || job->copies == NULL || job->specs == NULL) {
+    job->labels = mem_alloc(labels_size(rows, n) + 1);
+    if (job->rows == NULL || job->copies == NULL || job->labels == NULL) {
         job_done(job);
         return -ENOMEM;
     }
-    for (unsigned i = 0; i < AC_PHILOSOPHY_COUNT; i++)
-        job->specs[i].philosophy = i;
+    char *labels = job->labels;
     for (size_t i = 0; i < n; i++) {
         struct copied_row *copy = &job->copies[i];
         copy->usage = *rows[i].usage;
@@ -67,9 +73,14 @@ static int job_copy(struct job *job, int64_t when_ns, const struct history_row *
         job->rows[i] = (struct history_row){.subject = copy->subject,
             .usage = &copy->usage,
             .totals = rows[i].totals == NULL ? NULL : &copy->totals,
-            .processes = rows[i].processes};
-        if (rows[i].spec != NULL && rows[i].spec->philosophy < AC_PHILOSOPHY_COUNT)
-            job->rows[i].spec = &job->specs[rows[i].spec->philosophy];
+            .processes = rows[i].processes,
+            .about = rows[i].about};
+        if (!rows[i].about.known)
+            continue;
+        job->rows[i].about.labels = labels;
+        if (rows[i].about.labels_size > 0)
+            memcpy(labels, rows[i].about.labels, rows[i].about.labels_size);
+        labels += rows[i].about.labels_size;
     }
     return 0;
 }

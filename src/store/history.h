@@ -52,12 +52,20 @@ struct history_totals {
     uint64_t network_bytes;
 };
 
+/* What is known of a subject besides its usage: for filters and groups, also when it is gone. */
+struct history_about {
+    bool known; /* false: nothing of it is, as of the machine */
+    enum ac_philosophy philosophy;
+    uint32_t labels_size;
+    const char *labels; /* as agent_labels_next takes them; borrowed */
+};
+
 struct history_row {
     const char *subject; /* agent id, "" = the machine */
     const struct ac_usage *usage;
     const struct history_totals *totals; /* NULL = none: integrated from the rates */
     uint32_t processes;                  /* 0 = unknown */
-    const struct agent_spec *spec;       /* NULL = none: philosophy and labels, for filters */
+    struct history_about about;          /* the last one that was known is kept */
 };
 
 /* One tick. @when_ns: wall. A failure loses nothing that was committed before, leaves a gap and
@@ -151,10 +159,17 @@ struct history_query {
 int history_range_query(struct history *history, const struct history_query *query, history_fn each,
     void *userdata, struct history_info *ret_info, struct ac_error *error);
 
+/* A subject of the past or present; borrowed for the call. */
+struct history_subject {
+    const char *name;
+    struct history_about about;
+};
+
 /* Subjects that have history in the span, by name; also those that were away in just that span,
  * for less than twenty minutes. @each may not call back. */
 int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
-    int (*each)(void *userdata, const char *subject), void *userdata, struct ac_error *error);
+    int (*each)(void *userdata, const struct history_subject *subject), void *userdata,
+    struct ac_error *error);
 
 enum history_aggregate { HISTORY_MEAN, HISTORY_MAX, HISTORY_SUM };
 
@@ -167,7 +182,7 @@ struct history_top_row {
  * first; agents only, not the machine. @filter (NULL = all) says who takes part; it runs
  * without a lock. Answers come from minutes (hours for what is older than 3 h): the span is
  * rounded to them. Returns how many, or -errno. */
-typedef bool (*history_filter)(void *userdata, const char *subject);
+typedef bool (*history_filter)(void *userdata, const struct history_subject *subject);
 int history_top(struct history *history, enum ac_resource resource,
     enum history_aggregate aggregate, int64_t from_ns, int64_t to_ns, uint32_t n,
     history_filter filter, void *userdata, struct history_top_row *ret_rows,

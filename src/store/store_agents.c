@@ -59,15 +59,6 @@ int store_remove_agent(struct store *store, const char *id, struct ac_error *err
     return run_keyed(store, SQL_REMOVE_AGENT, id, "removing an agent", error);
 }
 
-/* Keys and values in turn, each with its NUL. */
-static bool labels_sound(const struct agent_spec *spec)
-{
-    size_t strings = 0;
-    for (size_t i = 0; i < spec->labels_size; i++)
-        strings += spec->labels[i] == 0;
-    return spec->labels_size == 0 || (strings % 2 == 0 && spec->labels[spec->labels_size - 1] == 0);
-}
-
 static bool read_agent(sqlite3_stmt *statement, struct agent_spec *ret_spec, int64_t *ret_added_ns,
     uint64_t *ret_boot_id)
 {
@@ -90,7 +81,8 @@ static bool read_agent(sqlite3_stmt *statement, struct agent_spec *ret_spec, int
     *ret_added_ns = read_int(&reader);
     *ret_boot_id = read_u64(&reader);
     return !reader.damaged && known && pid >= 0 && pid <= INT32_MAX &&
-           ac_agent_id_valid(ret_spec->id) && labels_sound(ret_spec);
+           ac_agent_id_valid(ret_spec->id) &&
+           agent_labels_sound(ret_spec->labels, ret_spec->labels_size);
 }
 
 int store_each_agent(

@@ -98,9 +98,8 @@ struct export
     int64_t behind_ns; /* where the next page begins */
 };
 
-static int add_subject(void *userdata, const char *subject)
+static int add_name(struct export *export, const char *name)
 {
-    struct export *export = userdata;
     if (export->n_subjects == export->room) {
         size_t room = MAX(export->room * 2, (size_t)16);
         void *subjects = mem_resize_array(export->subjects, room, sizeof(*export->subjects));
@@ -109,8 +108,13 @@ static int add_subject(void *userdata, const char *subject)
         export->subjects = subjects;
         export->room = room;
     }
-    snprintf(export->subjects[export->n_subjects++], AC_AGENT_ID_MAX + 1, "%s", subject);
+    snprintf(export->subjects[export->n_subjects++], AC_AGENT_ID_MAX + 1, "%s", name);
     return 0;
+}
+
+static int add_subject(void *userdata, const struct history_subject *subject)
+{
+    return add_name(userdata, subject->name);
 }
 
 static int export_point(void *userdata, const struct history_point *point)
@@ -198,12 +202,12 @@ static int subjects_of_daemon(struct export *export)
             "directory of a stopped daemon with --state");
     const json_t *rows = field_get(answer, "rows"), *row;
     size_t i;
-    int r = add_subject(export, "");
+    int r = add_name(export, "");
     json_array_foreach((json_t *)rows, i, row)
     {
         const char *name = field_text(row, "name");
         if (r == 0 && name && ac_agent_id_valid(name))
-            r = add_subject(export, name);
+            r = add_name(export, name);
     }
     return r < 0 ? cli_fail(export->cli, EXIT_FAILED, "out of memory") : 0;
 }

@@ -182,7 +182,7 @@ static int write_ticks(struct import *import)
     return 0;
 }
 
-static int stop_at_first(void *userdata, const char *subject)
+static int stop_at_first(void *userdata, const struct history_subject *subject)
 {
     (void)userdata;
     (void)subject;

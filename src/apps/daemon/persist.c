@@ -359,7 +359,10 @@ static size_t collect_rows(struct daemon *daemon)
             .usage = &agent->usage,
             .totals = agent->measured.known ? &daemon->rows_totals[n] : NULL,
             .processes = agent->processes,
-            .spec = &agent->spec};
+            .about = {.known = true,
+                .philosophy = agent->spec.philosophy,
+                .labels = agent->spec.labels,
+                .labels_size = agent->spec.labels_size}};
         n++;
     }
     return n;

@@ -323,10 +323,10 @@ static void totals_add_up(void **state)
     history_close(history);
 }
 
-static bool is_even(void *userdata, const char *subject)
+static bool is_even(void *userdata, const struct history_subject *subject)
 {
     (void)userdata;
-    return atoi(subject + strlen("agent-")) % 2 == 0;
+    return atoi(subject->name + strlen("agent-")) % 2 == 0;
 }
 
 /* Means and maxima over whole minutes against the oracle. */
@@ -380,7 +380,7 @@ static void largest_are_found(void **state)
     history_close(history);
 }
 
-static int collect_name(void *userdata, const char *subject)
+static int collect_name(void *userdata, const struct history_subject *subject)
 {
     int *count = userdata;
     (void)subject;

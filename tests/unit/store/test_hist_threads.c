@@ -157,10 +157,10 @@ static void test_queries_do_not_wait_for_each_other(void **state)
         10);
 }
 
-static int never(void *userdata, const char *text)
+static int never(void *userdata, const struct history_subject *subject)
 {
     (void)userdata;
-    (void)text;
+    (void)subject;
     return 0;
 }
 

@@ -418,9 +418,9 @@ static void old_rows_go(void **state)
     close_both(&both);
 }
 
-static int note(void *userdata, const char *subject)
+static int note(void *userdata, const struct history_subject *subject)
 {
-    strcat(userdata, subject);
+    strcat(userdata, subject->name);
     strcat(userdata, ";");
     return strlen(userdata) > 80 ? 7 : 0;
 }
