@@ -1,38 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The history under the load of data B: recorded process trees (bench/history/record-trees.py),
- * replicated with shifts in time to so many agents, at so many ticks of a second.
+ * The history under load (bench/history/run starts it and prints its figures): data of one file
+ * replicated to so many agents, at so many ticks of a second.
  *
- *     history_load FILE.csv [AGENTS [TICKS [DIRECTORY [FULL]]]]
+ *     history_load FILE.csv DIRECTORY [--agents N] [--ticks N] [--background] [--full-sync]
+ *                  [--crashes N] [--no-queries]
  *
- * Prints the cost of a tick, the bytes per sample and the times of queries. Bytes count what
- * SQLite uses, with indexes, free space in pages, rollups and the ticks that are not compacted.
+ * Prints "name value" lines; progress goes to standard error. Bytes are those of the database's
+ * pages: everything that a table and its indexes occupy.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <math.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "store/history.h"
+#include "data.h"
 
-#define TREES_MAX  200
-#define TICKS_MAX  20000
-#define COLUMNS    6 /* of data B; data A has 2 */
-#define SECOND     INT64_C(1000000000)
-#define START_NS   (INT64_C(1700000000) * SECOND)
-#define QUERY_RUNS 30
+#define SECOND    INT64_C(1000000000)
+#define START_NS  (INT64_C(1700000000) * SECOND)
+#define HOUR      3600
+#define WEEK      (7 * 86400)
+#define WARM_RUNS 30
+#define COLD_RUNS 7
 
-static int32_t data[TREES_MAX][TICKS_MAX][COLUMNS];
-static int lengths[TREES_MAX];
-static int trees;
-static int columns;
+struct load {
+    const struct data *data;
+    struct history_options options;
+    char path[512];
+    int agents;
+    int ticks;
+    int crashes;
+    bool no_queries;
+    struct data_row *rows;
+    struct history_row *out;
+    struct history *history;
+};
 
 static double now_s(clockid_t clock)
 {
@@ -41,61 +56,31 @@ static double now_s(clockid_t clock)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int load(const char *path)
+static void fail(const char *text)
 {
-    char line[256];
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return -errno;
-    while (fgets(line, sizeof(line), file) != NULL) {
-        int tree;
-        int v[COLUMNS] = {0};
-        int got = sscanf(
-            line, "%*d,%d,%d,%d,%d,%d,%d,%d", &tree, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5]);
-        if (got < 3 || tree < 0 || tree >= TREES_MAX || lengths[tree] == TICKS_MAX)
-            continue;
-        columns = got - 1;
-        memcpy(data[tree][lengths[tree]++], v, sizeof(v));
-        trees = tree >= trees ? tree + 1 : trees;
-    }
-    fclose(file);
-    return trees > 0 ? 0 : -ENODATA;
+    fprintf(stderr, "history_load: %s\n", text);
+    exit(1);
 }
 
-static const int32_t *sample(int agent, int tick)
+static void figure(const char *name, double value)
 {
-    /* Where a recording ends, the next one goes on: nothing repeats soon. */
-    int tree = agent % trees;
-    int at = tick + agent / trees * 11;
-    while (at >= lengths[tree]) {
-        at -= lengths[tree];
-        tree = (tree + 1) % trees;
-    }
-    return data[tree][at];
+    printf("%s %.9g\n", name, value);
+    fflush(stdout);
 }
 
-struct agent_row {
-    char name[24];
-    struct ac_usage usage;
-};
-
-static void fill(struct agent_row *rows, struct history_row *out, int agents, int tick)
+static double open_history(struct load *load)
 {
-    for (int a = 0; a < agents; a++) {
-        const int32_t *v = sample(a, tick);
-        struct ac_usage *u = &rows[a].usage;
-        ac_usage_init(u);
-        u->cpu_cores = v[0] / 10000.0;
-        u->cpu_percent = u->cpu_cores * 100 / 8;
-        u->memory_mb = v[1] / 256.0;
-        u->memory_percent = u->memory_mb * 100 / 32768;
-        u->disk_io_mbps = v[2] / 1048576.0;
-        u->network_io_mbps = v[3] / 1048576.0;
-        u->file_descriptors = (uint64_t)v[4];
-        u->known = AC_KNOWN_ALL;
-        out[a] =
-            (struct history_row){.subject = rows[a].name, .usage = u, .processes = (uint32_t)v[5]};
-    }
+    struct ac_error error;
+    double t = now_s(CLOCK_MONOTONIC);
+    if (history_open(NULL, &load->options, &load->history, &error) < 0)
+        fail(error.message);
+    return now_s(CLOCK_MONOTONIC) - t;
+}
+
+static void close_history(struct load *load)
+{
+    history_close(load->history);
+    load->history = NULL;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -111,29 +96,159 @@ static double median(double *values, int n)
     return values[n / 2];
 }
 
-static void print_tables(const char *path, double samples)
+/* ---- Ticks */
+
+static void tick(struct load *load, int number)
 {
-    static const char *const tables[] = {
-        "chunk", "merged", "minute", "hour", "day", "frame", "top", "tenure", "subject"};
-    sqlite3 *db;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
-        return;
-    for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-        char sql[160];
-        sqlite3_stmt *statement;
-        snprintf(sql, sizeof(sql),
-            i < 7 ? "SELECT count(*), sum(length(data)) FROM %s"
-                  : "SELECT count(*), count(*) * 40 FROM %s",
-            tables[i]);
-        if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
-            sqlite3_step(statement) == SQLITE_ROW)
-            printf("  %-8s %8lld rows %12lld bytes  %.4f per sample\n", tables[i],
-                (long long)sqlite3_column_int64(statement, 0),
-                (long long)sqlite3_column_int64(statement, 1),
-                (double)sqlite3_column_int64(statement, 1) / samples);
-        sqlite3_finalize(statement);
+    struct ac_error error;
+    int64_t when = START_NS + number * SECOND;
+    if (history_tick(load->history, when, load->out, (size_t)load->agents, &error) < 0)
+        fail(error.message);
+}
+
+static void print_times(const char *name, double *times, int n)
+{
+    char text[64];
+    static const struct {
+        const char *name;
+        double rank;
+    } ranks[] = {{"p50", 0.5}, {"p99", 0.99}, {"max", 1}};
+    snprintf(text, sizeof(text), "%s_first_ms", name);
+    figure(text, times[0] * 1e3);
+    qsort(times + 1, (size_t)n - 1, sizeof(*times), compare_doubles);
+    for (size_t i = 0; i < ARRAY_SIZE(ranks); i++) {
+        snprintf(text, sizeof(text), "%s_%s_ms", name, ranks[i].name);
+        figure(text, times[1 + (int)(ranks[i].rank * (n - 2))] * 1e3);
     }
+}
+
+static void progress(const char *what, int at, int all, double *next)
+{
+    if (now_s(CLOCK_MONOTONIC) < *next)
+        return;
+    *next = now_s(CLOCK_MONOTONIC) + 10;
+    fprintf(stderr, "  ... %s %d of %d\n", what, at, all);
+}
+
+static double heap_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return (double)(info.uordblks + info.hblkhd);
+}
+
+/* With a worker thread: what the caller waits ("call"), and until it is committed ("tick"), one
+ * after the other, as at 1 Hz there is time enough between two ticks. */
+static void run_ticks(struct load *load)
+{
+    size_t n = (size_t)load->ticks;
+    double *calls = mem_alloc_array(n, sizeof(*calls));
+    double *times = mem_alloc_array(n, sizeof(*times));
+    double *cpu = mem_alloc_array(n, sizeof(*cpu));
+    double next = now_s(CLOCK_MONOTONIC) + 10;
+    struct ac_error error;
+    if (calls == NULL || times == NULL || cpu == NULL)
+        fail("no memory");
+    double heap = heap_bytes();
+    double heap_most = 0;
+    double used = 0;
+    open_history(load);
+    for (int t = 0; t < load->ticks; t++) {
+        data_fill(load->data, load->agents, t, load->rows, load->out);
+        double before = now_s(CLOCK_PROCESS_CPUTIME_ID);
+        double wall = now_s(CLOCK_MONOTONIC);
+        tick(load, t);
+        calls[t] = now_s(CLOCK_MONOTONIC) - wall;
+        if (load->options.background && history_flush(load->history, &error) < 0)
+            fail(error.message);
+        times[t] = now_s(CLOCK_MONOTONIC) - wall;
+        cpu[t] = now_s(CLOCK_PROCESS_CPUTIME_ID) - before;
+        used += cpu[t];
+        if (t % 16 == 15)
+            heap_most = fmax(heap_most, heap_bytes() - heap);
+        progress("ticks", t, load->ticks, &next);
+    }
+    struct history_status status;
+    history_status(load->history, &status);
+    double samples = (double)load->agents * load->ticks * data_columns(load->data);
+    figure("samples", samples);
+    figure("cpu_ns_per_sample", used / samples * 1e9);
+    figure("cpu_percent_at_1hz", used / load->ticks * 100);
+    if (load->options.background)
+        print_times("call", calls, load->ticks);
+    print_times("tick", times, load->ticks);
+    print_times("tick_cpu", cpu, load->ticks);
+    figure("memory_own_account_bytes", (double)status.memory_bytes);
+    figure("memory_heap_bytes", heap_most);
+    mem_free(calls);
+    mem_free(times);
+    mem_free(cpu);
+}
+
+/* ---- Size */
+
+static sqlite3_int64 number_of(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    sqlite3_int64 value = -1;
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return value;
+}
+
+/* Pages of each table with its indexes, from SQLite's dbstat. */
+static void print_sizes(const struct load *load)
+{
+    sqlite3 *db;
+    sqlite3_stmt *statement = NULL;
+    struct stat file;
+    if (stat(load->path, &file) == 0)
+        figure("file_bytes", (double)file.st_size);
+    if (sqlite3_open_v2(load->path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+        fail("cannot open the database");
+    figure("size_free",
+        (double)(number_of(db, "PRAGMA freelist_count") * number_of(db, "PRAGMA page_size")));
+    static const char sql[] =
+        "SELECT coalesce(s.tbl_name, d.name), sum(d.pgsize), sum(d.payload) FROM dbstat d"
+        " LEFT JOIN sqlite_schema s ON s.name = d.name GROUP BY 1 ORDER BY 2 DESC";
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
+        fail("this SQLite has no dbstat");
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        printf("size_%s %lld\n", (const char *)sqlite3_column_text(statement, 0),
+            (long long)sqlite3_column_int64(statement, 1));
+        printf("payload_%s %lld\n", (const char *)sqlite3_column_text(statement, 0),
+            (long long)sqlite3_column_int64(statement, 2));
+    }
+    sqlite3_finalize(statement);
     sqlite3_close(db);
+}
+
+/* ---- Queries */
+
+/* The file's pages leave the cache. Returns the share that stayed. */
+static double go_cold(const char *path)
+{
+    struct stat file;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &file) < 0 || file.st_size == 0)
+        return NAN;
+    fdatasync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    size_t pages = ((size_t)file.st_size + 4095) / 4096;
+    size_t stayed = 0;
+    unsigned char *in_cache = mem_alloc(pages);
+    void *map = mmap(NULL, (size_t)file.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (in_cache != NULL && map != MAP_FAILED &&
+        mincore(map, (size_t)file.st_size, in_cache) == 0) {
+        for (size_t i = 0; i < pages; i++)
+            stayed += in_cache[i] & 1;
+    }
+    if (map != MAP_FAILED)
+        munmap(map, (size_t)file.st_size);
+    mem_free(in_cache);
+    close(fd);
+    return (double)stayed / (double)pages;
 }
 
 static int count_point(void *userdata, const struct history_point *point)
@@ -143,119 +258,195 @@ static int count_point(void *userdata, const struct history_point *point)
     return 0;
 }
 
-/* Pages of the file leave the cache; SQLite's own cache goes with the connections. */
-static void go_cold(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        fdatasync(fd);
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        close(fd);
-    }
-}
+enum query { HOUR_OF_ONE, P95_OF_WEEK, TOP_OF_HOUR, QUERY_COUNT };
+static const char *const query_names[] = {"hour", "p95", "top"};
 
-static void time_queries(
-    struct history *history, struct agent_row *rows, int agents, int64_t end_ns, const char *words)
+static double off; /* the worst of the quantiles, relative, and what they promise */
+static double bound;
+
+static double ask(struct load *load, enum query which, int agent)
 {
-    double hour[QUERY_RUNS];
-    double p95[QUERY_RUNS];
-    double top[QUERY_RUNS];
+    const char *name = load->rows[agent].name;
+    int64_t end = START_NS + load->ticks * SECOND;
+    struct history_top_row best[10];
+    struct history_info info = {0};
+    double value = 0;
     long points = 0;
-    for (int i = 0; i < QUERY_RUNS; i++) {
-        const char *name = rows[(i * 977) % agents].name;
-        struct history_top_row best[10];
-        double value;
-        double t = now_s(CLOCK_MONOTONIC);
-        history_range(
-            history, name, end_ns - 3600 * SECOND, end_ns, 0, 100000, count_point, &points, NULL);
-        hour[i] = now_s(CLOCK_MONOTONIC) - t;
-        t = now_s(CLOCK_MONOTONIC);
-        history_quantile(history, AC_CPU, &name, 1, 0.95, end_ns - 7 * 86400 * SECOND, end_ns,
-            &value, NULL, NULL);
-        p95[i] = now_s(CLOCK_MONOTONIC) - t;
-        t = now_s(CLOCK_MONOTONIC);
-        history_top(history, AC_CPU, HISTORY_MEAN, end_ns - 3600 * SECOND, end_ns, 10, NULL, NULL,
-            best, NULL, NULL);
-        top[i] = now_s(CLOCK_MONOTONIC) - t;
+    int r = 0;
+    double t = now_s(CLOCK_MONOTONIC);
+    if (which == HOUR_OF_ONE)
+        r = history_range(
+            load->history, name, end - HOUR * SECOND, end, 0, 100000, count_point, &points, NULL);
+    else if (which == P95_OF_WEEK)
+        r = history_quantile(
+            load->history, AC_CPU, &name, 1, 0.95, end - WEEK * SECOND, end, &value, &info, NULL);
+    else
+        r = history_top(load->history, AC_CPU, HISTORY_MEAN, end - HOUR * SECOND, end, 10, NULL,
+            NULL, best, NULL, NULL);
+    t = now_s(CLOCK_MONOTONIC) - t;
+    if (r < 0 || (which == HOUR_OF_ONE && points < MIN(load->ticks, HOUR) - 2) ||
+        (which == TOP_OF_HOUR && r < MIN(load->agents, 10)))
+        fail("a query has no answer");
+    if (which == P95_OF_WEEK) {
+        double exact = data_cpu_quantile(
+            load->data, agent, load->ticks > WEEK ? load->ticks - WEEK : 0, load->ticks, 0.95);
+        off = fmax(off, exact > 0 ? fabs(value / exact - 1) : fabs(value));
+        bound = fmax(bound, info.error_bound);
     }
-    printf("queries, %s: first / median ms: hour of an agent %.3f / %.3f (%ld points), p95 of all"
-           " there is %.3f / %.3f, top 10 of an hour %.3f / %.3f\n",
-        words, hour[0] * 1e3, median(hour, QUERY_RUNS) * 1e3, points / QUERY_RUNS, p95[0] * 1e3,
-        median(p95, QUERY_RUNS) * 1e3, top[0] * 1e3, median(top, QUERY_RUNS) * 1e3);
+    return t * 1e3;
 }
 
-static void run(const struct history_options *options, int agents, int ticks)
+static void time_queries(struct load *load)
 {
-    struct history *history;
-    struct ac_error error;
-    struct history_status status;
-    struct rusage usage;
-    struct agent_row *rows = mem_alloc_array((size_t)agents, sizeof(*rows));
-    struct history_row *out = mem_alloc_array((size_t)agents, sizeof(*out));
-    double *times = mem_alloc_array((size_t)ticks, sizeof(*times));
-    if (history_open(NULL, options, &history, &error) < 0) {
-        fprintf(stderr, "%s\n", error.message);
-        exit(1);
+    char text[64];
+    double stayed = 0;
+    for (enum query q = 0; q < QUERY_COUNT; q++) {
+        double times[WARM_RUNS];
+        for (int i = 0; i < WARM_RUNS; i++)
+            times[i] = ask(load, q, i * 977 % load->agents);
+        snprintf(text, sizeof(text), "%s_warm_ms", query_names[q]);
+        figure(text, median(times, WARM_RUNS));
     }
-    for (int a = 0; a < agents; a++)
-        snprintf(rows[a].name, sizeof(rows[a].name), "agent-%d", a);
-    double cpu = 0;
-    for (int t = 0; t < ticks; t++) {
-        fill(rows, out, agents, t);
-        double wall = now_s(CLOCK_MONOTONIC);
-        double before = now_s(CLOCK_PROCESS_CPUTIME_ID);
-        int r = history_tick(history, START_NS + t * SECOND, out, (size_t)agents, &error);
-        cpu += now_s(CLOCK_PROCESS_CPUTIME_ID) - before;
-        times[t] = now_s(CLOCK_MONOTONIC) - wall;
-        if (r < 0) {
-            fprintf(stderr, "%s\n", error.message);
-            exit(1);
+    for (enum query q = 0; q < QUERY_COUNT; q++) {
+        double times[COLD_RUNS];
+        for (int i = 0; i < COLD_RUNS; i++) {
+            close_history(load);
+            open_history(load);
+            stayed = fmax(stayed, go_cold(load->path));
+            times[i] = ask(load, q, (i * 977 + 13) % load->agents);
         }
+        snprintf(text, sizeof(text), "%s_cold_ms", query_names[q]);
+        figure(text, median(times, COLD_RUNS));
     }
-    history_status(history, &status);
-    double samples = (double)agents * ticks * columns;
-    qsort(times, (size_t)ticks, sizeof(*times), compare_doubles);
-    getrusage(RUSAGE_SELF, &usage);
-    printf("%d agents, %d ticks, %d metrics%s\n", agents, ticks, columns,
-        options->full_sync ? ", full sync" : "");
-    printf("tick: median %.2f ms, P99 %.2f ms, max %.2f ms; CPU %.2f ms (%.2f %% of a core at 1"
-           " Hz); %.1f million samples/s\n",
-        times[ticks / 2] * 1e3, times[ticks * 99 / 100] * 1e3, times[ticks - 1] * 1e3,
-        cpu / ticks * 1e3, cpu / ticks * 100, samples / cpu / 1e6);
-    printf("memory of the store %.1f MiB (peak of this program %.1f MiB)\n",
-        (double)status.memory_bytes / 1048576, (double)usage.ru_maxrss / 1024);
-    printf("file %.1f MB: %.4f bytes per sample\n", (double)status.file_bytes / 1e6,
-        (double)status.file_bytes / samples);
-    char path[512];
-    snprintf(path, sizeof(path), "%s/history.db", options->directory);
-    print_tables(path, samples);
-    int64_t end = START_NS + ticks * SECOND;
-    time_queries(history, rows, agents, end, "warm");
-    history_close(history);
-    go_cold(path);
-    double t = now_s(CLOCK_MONOTONIC);
-    if (history_open(NULL, options, &history, &error) == 0) {
-        printf("reopened in %.3f s\n", now_s(CLOCK_MONOTONIC) - t);
-        go_cold(path);
-        time_queries(history, rows, agents, end, "after reopening, file out of the cache");
-        history_close(history);
+    figure("cold_stayed_percent", stayed * 100);
+    figure("p95_off_percent", off * 100);
+    figure("p95_bound_percent", bound * 100);
+}
+
+/* ---- Crashes */
+
+static void tick_until_killed(struct load *load, int from, int told)
+{
+    open_history(load);
+    for (int t = from;; t++) {
+        data_fill(load->data, load->agents, t, load->rows, load->out);
+        tick(load, t);
+        if (write(told, "", 1) != 1)
+            _exit(1);
     }
-    mem_free(rows);
-    mem_free(out);
-    mem_free(times);
+}
+
+/* Kills a writer in the middle of its 16th tick, just before its log would be checkpointed.
+ * Returns how many ticks it had told of. */
+static int crash(struct load *load, int from, int round)
+{
+    int pipes[2];
+    if (pipe(pipes) < 0)
+        fail("no pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pipes[0]);
+        tick_until_killed(load, from, pipes[1]);
+    }
+    close(pipes[1]);
+    int told = 0;
+    char byte;
+    int last = 15 + 16 * (round % 3) + (16 - from % 16) % 16; /* the log is longest there */
+    while (told < last && read(pipes[0], &byte, 1) == 1)
+        told++;
+    usleep((useconds_t)(round * 700 % 5000));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    while (read(pipes[0], &byte, 1) == 1)
+        told++;
+    close(pipes[0]);
+    return told;
+}
+
+static void run_crashes(struct load *load)
+{
+    double worst[2] = {0}; /* with the files in the cache, and out of it */
+    double log_bytes = 0;
+    int lost = 0;
+    int from = load->ticks;
+    char log[520];
+    snprintf(log, sizeof(log), "%s-wal", load->path);
+    close_history(load);
+    for (int i = 0; i < load->crashes; i++) {
+        struct stat file;
+        from += crash(load, from, i);
+        if (stat(log, &file) == 0)
+            log_bytes = fmax(log_bytes, (double)file.st_size);
+        if (i % 2 == 1) {
+            go_cold(log);
+            go_cold(load->path);
+        }
+        worst[i % 2] = fmax(worst[i % 2], open_history(load));
+        long points = 0;
+        history_range(load->history, load->rows[0].name, START_NS, START_NS + from * SECOND, 0,
+            10000000, count_point, &points, NULL);
+        lost += from - (int)points;
+        close_history(load);
+    }
+    open_history(load);
+    figure("crashes", load->crashes);
+    figure("crash_lost_ticks", lost > 0 ? lost : 0);
+    figure("crash_log_bytes", log_bytes);
+    figure("recover_warm_ms", worst[0] * 1e3);
+    figure("recover_cold_ms", worst[1] * 1e3);
+}
+
+/* ---- The whole */
+
+static void parse(int argc, char **argv, struct load *load)
+{
+    static const struct option table[] = {{"agents", required_argument, NULL, 'a'},
+        {"ticks", required_argument, NULL, 't'}, {"background", no_argument, NULL, 'b'},
+        {"full-sync", no_argument, NULL, 'f'}, {"crashes", required_argument, NULL, 'c'},
+        {"no-queries", no_argument, NULL, 'n'}, {0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        int number = optarg == NULL ? 0 : (int)strtoll(optarg, NULL, 10);
+        load->agents = option == 'a' ? number : load->agents;
+        load->ticks = option == 't' ? number : load->ticks;
+        load->crashes = option == 'c' ? number : load->crashes;
+        load->options.background |= option == 'b';
+        load->options.full_sync |= option == 'f';
+        load->no_queries |= option == 'n';
+        if (option == '?')
+            exit(2);
+    }
+    if (argc - optind != 2 || load->agents < 10 || load->ticks < 100)
+        fail("usage: history_load FILE.csv DIRECTORY [OPTION...]");
 }
 
 int main(int argc, char **argv)
 {
-    char directory[] = "/tmp/bench-history-XXXXXX";
-    if (argc < 2 || load(argv[1]) < 0) {
-        fprintf(stderr, "usage: %s FILE.csv [AGENTS [TICKS [DIRECTORY [FULL]]]]\n", argv[0]);
-        return 2;
-    }
-    const char *where = argc > 4 ? argv[4] : mkdtemp(directory);
-    struct history_options options = {.directory = where, .full_sync = argc > 5};
-    int agents = argc > 2 ? (int)strtoll(argv[2], NULL, 10) : 10000;
-    int ticks = argc > 3 ? (int)strtoll(argv[3], NULL, 10) : 4000;
-    run(&options, agents, ticks);
+    struct load load = {.agents = 10000, .ticks = 4000};
+    struct data *data;
+    parse(argc, argv, &load);
+    if (data_load(argv[optind], &data) < 0)
+        fail("cannot read the data");
+    load.data = data;
+    load.options.directory = argv[optind + 1];
+    snprintf(load.path, sizeof(load.path), "%s/history.db", load.options.directory);
+    load.rows = mem_alloc_array((size_t)load.agents, sizeof(*load.rows));
+    load.out = mem_alloc_array((size_t)load.agents, sizeof(*load.out));
+    if (load.rows == NULL || load.out == NULL)
+        fail("no memory");
+    for (int a = 0; a < load.agents; a++)
+        snprintf(load.rows[a].name, sizeof(load.rows[a].name), "agent-%d", a);
+    run_ticks(&load);
+    close_history(&load);
+    print_sizes(&load);
+    figure("reopen_ms", open_history(&load) * 1e3);
+    if (!load.no_queries)
+        time_queries(&load);
+    if (load.crashes > 0)
+        run_crashes(&load);
+    close_history(&load);
+    mem_free(load.rows);
+    mem_free(load.out);
+    data_free(data);
     return 0;
 }
