@@ -12,16 +12,27 @@
 
 /* ---- Taking a tick over ------------------------------------------------------------------- */
 
-static bool changes(const struct history *history, unsigned column, uint32_t slot)
+/* Which columns of each slot differ from the tick before: a bit per column. */
+static void find_changes(struct history *history)
 {
-    return history->now->values[column][slot] != history->before->values[column][slot];
+    uint16_t *changed = history->changed;
+    uint32_t n = history->now->n;
+    memset(changed, 0, n * sizeof(*changed));
+    for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
+        const uint64_t *now = history->now->values[c];
+        const uint64_t *before = history->before->values[c];
+        for (uint32_t i = 0; i < n; i++)
+            changed[i] |= (uint16_t)((now[i] != before[i]) << c);
+    }
 }
 
 int hist_tail_reserve(struct history *history)
 {
-    for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
-        for (uint32_t i = 0; i < history->now->n; i++) {
-            if (changes(history, c, i) && tail_reserve(&history->slots[i].streams[c]) < 0)
+    find_changes(history);
+    for (uint32_t i = 0; i < history->now->n; i++) {
+        for (unsigned left = history->changed[i]; left != 0; left &= left - 1) {
+            unsigned c = (unsigned)__builtin_ctz(left);
+            if (tail_reserve(&history->slots[i].streams[c]) < 0)
                 return -ENOMEM;
         }
     }
@@ -30,17 +41,17 @@ int hist_tail_reserve(struct history *history)
 
 void hist_tail_apply(struct history *history)
 {
-    const uint64_t *present = history->now->values[FRAME_PRESENT];
     for (uint32_t i = 0; i < history->now->n; i++) {
-        if (present[i] != 0)
-            history->slots[i].seen_ms = history->now->when_ms;
-    }
-    for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
-        for (uint32_t i = 0; i < history->now->n; i++) {
-            if (!changes(history, c, i))
-                continue;
-            uint64_t tick = history->sequence - history->groups[group_of(i)].first;
-            tail_change(&history->slots[i].streams[c], (uint32_t)tick, history->now->values[c][i]);
+        unsigned left = history->changed[i];
+        if (left == 0)
+            continue;
+        struct hist_slot *slot = &history->slots[i];
+        uint64_t tick = history->sequence - history->groups[group_of(i)].first;
+        if ((left >> FRAME_PRESENT & 1) && history->now->values[FRAME_PRESENT][i] == 0)
+            slot->seen_ms = history->before->when_ms;
+        for (; left != 0; left &= left - 1) {
+            unsigned c = (unsigned)__builtin_ctz(left);
+            tail_change(&slot->streams[c], (uint32_t)tick, history->now->values[c][i]);
         }
     }
 }
@@ -117,9 +128,59 @@ uint32_t hist_section_open(const struct history *history, uint32_t slot, uint32_
 static int release(struct history *history, uint32_t slot, struct ac_error *error)
 {
     const struct hist_slot *s = &history->slots[slot];
-    int64_t seen = s->seen_ms == SEEN_UNKNOWN ? history->now->when_ms : s->seen_ms;
+    int64_t seen = hist_slot_seen(history, slot);
+    seen = seen == SEEN_UNKNOWN ? history->now->when_ms : seen;
     const int64_t numbers[] = {seen, s->tenure};
     return hist_run(&history->write, HIST_TENURE_END, numbers, ARRAY_SIZE(numbers), error);
+}
+
+/* A metric of a slot whose agent was there at every tick. Returns whether it is in the section. */
+static bool add_column(const struct history *history, uint32_t slot, unsigned metric,
+    const struct row_axis *axis, int64_t *values, struct buf *body)
+{
+    const struct hist_slot *s = &history->slots[slot];
+    const struct tail_stream *stream = &s->streams[metric];
+    int counter = hist_metric_info(metric)->counter;
+    struct column_stats stats = {.has_totals = counter >= 0};
+    if (stream->size == 0 && stream->first == 0)
+        return false;
+    if (counter >= 0) {
+        stats.total_start = s->start[counter];
+        stats.total_end = history->before->counters[counter][slot];
+    }
+    if (column_encode_changes(stream, axis->n, &stats, row_growth(axis, metric), body) != 0)
+        return true;
+    tail_read(stream, axis->n, (uint64_t *)values);
+    if (!to_values(values, axis->n))
+        return false;
+    column_encode(values, axis->n, &stats, row_growth(axis, metric), body);
+    return true;
+}
+
+/* The section of a slot whose agent was there at every tick, column by column. */
+static int add_steady(const struct history *history, uint32_t slot, const struct row_axis *axis,
+    int64_t *values, struct row_builder *builder)
+{
+    static const struct tail_stream always = {.first = 2};
+    struct buf columns CLEANUP(buf_done) = {0};
+    struct buf body CLEANUP(buf_done) = {0};
+    struct column_stats stats = {0};
+    uint32_t mask = 0;
+    for (unsigned m = 0; m < HIST_METRICS; m++)
+        mask |= (uint32_t)add_column(history, slot, m, axis, values, &columns) << m;
+    column_encode_changes(&always, axis->n, &stats, 0, &body);
+    buf_put_varint(&body, mask);
+    buf_append(&body, columns.data, columns.size);
+    const struct row_section section = {.subject = (uint64_t)history->slots[slot].subject->id,
+        .slot = slot % GROUP_SLOTS,
+        .n = axis->n};
+    return body.failed || columns.failed ? -ENOMEM
+                                         : row_add_body(builder, &section, body.data, body.size);
+}
+
+static bool always_there(const struct tail_stream *present)
+{
+    return present->size == 0 && present->first != 0;
 }
 
 /* Encodes the slots of a group; those whose agent was not there go into @ret_released. */
@@ -136,7 +197,9 @@ static int build_row(struct history *history, uint32_t group, const struct row_a
             continue;
         struct row_section section;
         int r = 0;
-        if (hist_section_open(history, slot, axis->n, buffer, &section) > 0)
+        if (always_there(&history->slots[slot].streams[FRAME_PRESENT]))
+            r = add_steady(history, slot, axis, buffer, builder);
+        else if (hist_section_open(history, slot, axis->n, buffer, &section) > 0)
             r = row_add(builder, axis, &section);
         else if (history->now->values[FRAME_PRESENT][slot] == 0)
             *ret_released |= 1u << i;

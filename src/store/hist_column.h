@@ -13,7 +13,7 @@
  *     sum         signed varint: sum - count * first
  *     [divisor]   varint: every value - min is a multiple of it
  *     [totals]    varint at the start, signed varint: growth - what sum and time predict
- *     size        varint, then that many bytes of range coder
+ *     size        varint, then that many bytes of range coder (of mode CHANGES: of varints)
  *
  * Values are >= 0 and at most HIST_VALUE_MAX. A value becomes (value - min) / divisor. VALUE
  * codes that number (frame of reference), DELTA its difference to the one before, RUNS the
@@ -21,6 +21,10 @@
  * bit length (adaptive, in the context of the bit length before), the 4 bits below its leading
  * one (adaptive), and the rest raw. All models start from trained probabilities
  * (hist_priors.c). The encoder picks the mode that an estimate finds shortest.
+ *
+ * CHANGES is for columns that live for an hour, until they are merged, and change seldom: of
+ * each change the ticks since the one before (since the first tick) as a varint and the signed
+ * difference; every value is known and there is no divisor.
  *
  * Pure functions; any thread.
  */
@@ -40,6 +44,7 @@ enum column_mode {
     COLUMN_VALUE,
     COLUMN_DELTA,
     COLUMN_RUNS,
+    COLUMN_CHANGES,
     COLUMN_MODE_COUNT
 };
 
@@ -62,6 +67,13 @@ struct column_stats {
 int column_encode(
     const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth, struct buf *out);
 
+/* Encodes a column of the open chunk over its first @n ticks as CONSTANT or CHANGES. Returns 1;
+ * 0 where column_encode must do it (unknown values, many changes), with nothing appended; or
+ * -ENOMEM with @out marked as failed. */
+struct tail_stream;
+int column_encode_changes(const struct tail_stream *stream, uint32_t n, struct column_stats *stats,
+    uint64_t growth, struct buf *out);
+
 /* Reads the header of a column; @reader is then behind the column, whose payload stays where it
  * is. Returns 0 or -EBADMSG. */
 struct column_view {
@@ -81,5 +93,10 @@ int column_read(
 /* Decodes all n values (HIST_UNKNOWN where unknown). Returns 0, or -EBADMSG where a value is out
  * of [min, max]. */
 int column_decode(const struct column_view *view, int64_t *ret_values);
+
+/* ---- Between hist_column.c and hist_changes.c */
+void column_put_head(enum column_mode mode, const struct column_stats *stats, uint64_t growth,
+    struct buf *out); /* of a column without runs and divisor */
+int column_decode_changes(const struct column_view *view, int64_t *ret_values);
 
 #endif

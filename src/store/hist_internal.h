@@ -45,7 +45,8 @@ struct hist_slot {
     int64_t tenure;               /* id of its row */
     bool tenure_stored;
     int64_t from_ms;
-    int64_t seen_ms;               /* the last tick at which it was there, or SEEN_UNKNOWN */
+    int64_t seen_ms;               /* the last tick at which it was there, or SEEN_UNKNOWN;
+                                      nothing while it is there: hist_slot_seen */
     uint64_t given[HIST_COUNTERS]; /* last totals handed in */
     uint32_t given_known;
     uint64_t start[HIST_COUNTERS]; /* counters at the start of the open chunk */
@@ -95,6 +96,9 @@ struct history {
     uint32_t n_slots; /* ever used: before->n */
     uint32_t slots_room;
     uint32_t lowest_free;
+    uint32_t *row_slots; /* of the rows of the last tick, by their place: usually this tick's too */
+    size_t row_slots_room;
+    uint16_t *changed; /* bit per column: this tick differs from the last one */
     struct hist_group *groups;
     uint32_t n_groups;
     uint32_t used_slots;
@@ -125,6 +129,14 @@ static inline int64_t hist_ceil_ms(int64_t ns)
 static inline int hist_explain(int r, struct ac_error *error)
 {
     return r < 0 && error != NULL && error->code != r ? error_errno(error, r, "history") : r;
+}
+
+/* When the agent of a slot was last there. */
+static inline int64_t hist_slot_seen(const struct history *history, uint32_t slot)
+{
+    const struct frame_state *last = history->before;
+    bool there = slot < last->n && last->values[FRAME_PRESENT][slot] != 0;
+    return there ? last->when_ms : history->slots[slot].seen_ms;
 }
 
 static inline uint32_t group_of(uint32_t slot)

@@ -43,7 +43,7 @@ static int64_t whole(double value)
 {
     if (!isfinite(value) || value < 0)
         return HIST_UNKNOWN;
-    return value >= (double)HIST_VALUE_MAX ? HIST_VALUE_MAX : llround(value);
+    return value >= (double)HIST_VALUE_MAX ? HIST_VALUE_MAX : (int64_t)(value + 0.5);
 }
 
 static uint64_t implied(double absolute, double percent, double units)

@@ -389,7 +389,7 @@ static bool gone_before(struct history *history, const char *name, int64_t from_
     pthread_mutex_lock(&history->lock);
     const struct hist_subject *subject = strmap_get(history->by_name, name);
     bool gone = subject != NULL && subject->slot != SLOT_NONE &&
-                history->slots[subject->slot].seen_ms < from_ms;
+                hist_slot_seen(history, subject->slot) < from_ms;
     pthread_mutex_unlock(&history->lock);
     return gone;
 }

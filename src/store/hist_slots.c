@@ -16,6 +16,10 @@ int hist_slots_reserve(struct history *history, uint32_t slots)
             return -ENOMEM;
         memset(&grown[history->slots_room], 0, (room - history->slots_room) * sizeof(*grown));
         history->slots = grown;
+        uint16_t *changed = mem_resize_array(history->changed, room, sizeof(*changed));
+        if (changed == NULL)
+            return -ENOMEM;
+        history->changed = changed;
         history->slots_room = room;
     }
     uint32_t groups = (slots + GROUP_SLOTS - 1) / GROUP_SLOTS;
@@ -267,6 +271,8 @@ void hist_slots_done(struct history *history)
         subject_free(subject);
     }
     mem_free(history->slots);
+    mem_free(history->changed);
+    mem_free(history->row_slots);
     mem_free(history->groups);
     strmap_free(history->by_name);
     u64map_free(history->by_id);

@@ -30,17 +30,16 @@ void tail_done(struct tail_stream *stream)
     stream->room = stream->size = 0;
 }
 
-int tail_reserve(struct tail_stream *stream)
+int tail_grow(struct tail_stream *stream)
 {
-    if (stream->room - stream->size >= 2 * VARINT_MAX_BYTES)
-        return 0;
     uint32_t room = stream->room == 0 ? ROOM_FIRST : stream->room + stream->room / 2;
+    room = MAX(room, stream->size + TAIL_CHANGE_MAX);
     uint8_t *grown = mem_resize_array(stream->bytes, room, 1);
     if (grown == NULL)
         return -ENOMEM;
     stream->bytes = grown;
     stream->room = room;
-    return tail_reserve(stream);
+    return 0;
 }
 
 void tail_change(struct tail_stream *stream, uint32_t tick, uint64_t value)

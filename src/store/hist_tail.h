@@ -22,8 +22,14 @@ struct tail_stream {
 void tail_reset(struct tail_stream *stream, uint64_t value);
 void tail_done(struct tail_stream *stream);
 
+#define TAIL_CHANGE_MAX (2 * VARINT_MAX_BYTES)
+int tail_grow(struct tail_stream *stream); /* 0 or -ENOMEM */
+
 /* Makes room for one more change. Returns 0 or -ENOMEM. */
-int tail_reserve(struct tail_stream *stream);
+static inline int tail_reserve(struct tail_stream *stream)
+{
+    return stream->room - stream->size >= TAIL_CHANGE_MAX ? 0 : tail_grow(stream);
+}
 
 /* From tick @tick (not before the last change) on the value is @value; there is room. */
 void tail_change(struct tail_stream *stream, uint32_t tick, uint64_t value);

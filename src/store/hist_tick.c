@@ -79,11 +79,10 @@ static uint32_t take_totals(
 static void totals_taken(struct history *history, const struct history_row *rows, size_t n_rows)
 {
     for (size_t i = 0; i < n_rows; i++) {
-        const struct hist_subject *subject = strmap_get(history->by_name, rows[i].subject);
         const struct history_totals *totals = rows[i].totals;
-        if (totals == NULL || subject == NULL || subject->slot == SLOT_NONE)
+        if (totals == NULL || history->row_slots[i] == SLOT_NONE)
             continue;
-        struct hist_slot *s = &history->slots[subject->slot];
+        struct hist_slot *s = &history->slots[history->row_slots[i]];
         s->given_known = totals->known;
         s->given[0] = totals->cpu_ns;
         s->given[1] = totals->disk_bytes * 1000;
@@ -113,20 +112,52 @@ static void learn_capacity(struct history *history, const struct history_row *ro
     history->now->capacity.memory = capacity.memory != 0 ? capacity.memory : last->memory;
 }
 
-static int fill(struct history *history, int64_t when_ms, const struct history_row *rows,
+/* The slot of a row. Rows come in the same order nearly always: that of the last tick is tried
+ * before the name is looked up. */
+static int take_slot(
+    struct history *history, size_t row, const char *name, int64_t when_ms, struct ac_error *error)
+{
+    uint32_t *slot = &history->row_slots[row];
+    if (*slot < history->n_slots && history->slots[*slot].subject != NULL &&
+        strcmp(history->slots[*slot].subject->name, name) == 0)
+        return 0;
+    *slot = SLOT_NONE;
+    if (strnlen(name, AC_AGENT_ID_MAX + 1) > AC_AGENT_ID_MAX)
+        return 0;
+    return hist_slot_take(history, name, when_ms, slot, error);
+}
+
+static int take_slots(struct history *history, int64_t when_ms, const struct history_row *rows,
     size_t n_rows, struct ac_error *error)
 {
-    cleanup_free uint32_t *slots = mem_alloc_array(n_rows + 1, sizeof(*slots));
-    if (slots == NULL)
-        return error_set(error, -ENOMEM, "no memory");
+    if (n_rows > history->row_slots_room) {
+        uint32_t *grown = mem_resize_array(history->row_slots, n_rows, sizeof(*grown));
+        if (grown == NULL)
+            return error_set(error, -ENOMEM, "no memory");
+        for (size_t i = history->row_slots_room; i < n_rows; i++)
+            grown[i] = SLOT_NONE;
+        history->row_slots = grown;
+        history->row_slots_room = n_rows;
+    }
     for (size_t i = 0; i < n_rows; i++) {
-        int r = hist_slot_take(history, rows[i].subject, when_ms, &slots[i], error);
+        int r = take_slot(history, i, rows[i].subject, when_ms, error);
         if (r < 0)
             return r;
-        r = hist_slot_describe(history, slots[i], &rows[i].about);
+        uint32_t slot = history->row_slots[i];
+        r = slot == SLOT_NONE ? 0 : hist_slot_describe(history, slot, &rows[i].about);
         if (r < 0)
             return error_set(error, r, "no memory");
     }
+    return 0;
+}
+
+static int fill(struct history *history, int64_t when_ms, const struct history_row *rows,
+    size_t n_rows, struct ac_error *error)
+{
+    int r = take_slots(history, when_ms, rows, n_rows, error);
+    if (r < 0)
+        return r;
+    const uint32_t *slots = history->row_slots;
     cleanup_free uint32_t *given = mem_alloc_array(history->n_slots + 1, sizeof(*given));
     if (given == NULL)
         return error_set(error, -ENOMEM, "no memory");
@@ -136,6 +167,8 @@ static int fill(struct history *history, int64_t when_ms, const struct history_r
     for (unsigned c = 0; c < FRAME_COLUMNS; c++)
         memset(history->now->values[c], 0, history->n_slots * sizeof(uint64_t));
     for (size_t i = 0; i < n_rows; i++) {
+        if (slots[i] == SLOT_NONE)
+            continue;
         fill_slot(history, slots[i], &rows[i]);
         if (rows[i].totals != NULL)
             given[slots[i]] = take_totals(history, slots[i], rows[i].totals);
@@ -267,20 +300,15 @@ static int tick(struct history *history, int64_t when_ms, const struct history_r
     return 0;
 }
 
-/* The rows whose names fit. */
-static int take_valid(
-    const struct history_row *rows, size_t n_rows, struct history_row **ret_rows, size_t *ret_n)
+/* Everything else is recorded. */
+static int refuse_long_names(
+    struct history *history, const struct history_row *rows, size_t n_rows, struct ac_error *error)
 {
-    struct history_row *valid = mem_alloc_array(n_rows, sizeof(*valid));
-    if (valid == NULL)
-        return -ENOMEM;
-    size_t n = 0;
     for (size_t i = 0; i < n_rows; i++) {
-        if (strlen(rows[i].subject) <= AC_AGENT_ID_MAX)
-            valid[n++] = rows[i];
+        if (history->row_slots[i] == SLOT_NONE)
+            return error_set(
+                error, -EINVAL, "history: subject \"%.40s...\" is too long", rows[i].subject);
     }
-    *ret_rows = valid;
-    *ret_n = n;
     return 0;
 }
 
@@ -305,35 +333,17 @@ int hist_tick_now(struct history *history, int64_t when_ns, const struct history
         checkpoint(history);
     }
     hist_status_note(history, status->ticks % 16 == 1);
+    if (r == 0)
+        r = refuse_long_names(history, rows, n_rows, error);
     pthread_mutex_unlock(&history->lock);
     return r;
-}
-
-static int record(struct history *history, int64_t when_ns, const struct history_row *rows,
-    size_t n_rows, struct ac_error *error)
-{
-    return history->worker == NULL ? hist_tick_now(history, when_ns, rows, n_rows, error)
-                                   : hist_worker_tick(history, when_ns, rows, n_rows, error);
 }
 
 int history_tick(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error)
 {
-    size_t wrong = n_rows;
     if (history->none)
         return 0;
-    for (size_t i = 0; i < n_rows && wrong == n_rows; i++) {
-        if (strlen(rows[i].subject) > AC_AGENT_ID_MAX)
-            wrong = i;
-    }
-    if (wrong == n_rows)
-        return record(history, when_ns, rows, n_rows, error);
-    cleanup_free struct history_row *valid = NULL;
-    size_t n_valid = 0;
-    int r = take_valid(rows, n_rows, &valid, &n_valid);
-    if (r == 0)
-        r = record(history, when_ns, valid, n_valid, error);
-    return r < 0 ? hist_explain(r, error)
-                 : error_set(error, -EINVAL, "history: subject \"%.40s...\" is too long",
-                       rows[wrong].subject);
+    return history->worker == NULL ? hist_tick_now(history, when_ns, rows, n_rows, error)
+                                   : hist_worker_tick(history, when_ns, rows, n_rows, error);
 }

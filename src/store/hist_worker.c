@@ -14,7 +14,7 @@
 struct copied_row {
     struct ac_usage usage;
     struct history_totals totals;
-    char subject[AC_AGENT_ID_MAX + 1];
+    char subject[AC_AGENT_ID_MAX + 2]; /* one too long stays too long */
 };
 
 struct job {
@@ -67,7 +67,7 @@ static int job_copy(struct job *job, int64_t when_ns, const struct history_row *
     for (size_t i = 0; i < n; i++) {
         struct copied_row *copy = &job->copies[i];
         copy->usage = *rows[i].usage;
-        memcpy(copy->subject, rows[i].subject, strlen(rows[i].subject) + 1);
+        memcpy(copy->subject, rows[i].subject, strnlen(rows[i].subject, AC_AGENT_ID_MAX + 1));
         if (rows[i].totals != NULL)
             copy->totals = *rows[i].totals;
         job->rows[i] = (struct history_row){.subject = copy->subject,
