@@ -189,6 +189,68 @@ int ac_agent_config_validate(const struct ac_agent_config *config, struct ac_err
  * drives time. NULL in options = CLOCK_MONOTONIC. */
 typedef uint64_t (*ac_clock_fn)(void *userdata);
 
+/* ---- History ------------------------------------------------------------------------------ */
+
+/*
+ * What a monitor or a manager keeps in memory, asked for as the daemon's history is. Spans are
+ * [from_ns, to_ns) of wall time. All of it is made of single samples, so that every answer is
+ * exact but for integrals over time, where a sample stands for the time since the one before it,
+ * and the first one, or one behind a gap (more than three usual steps), for one usual step. Of CPU
+ * and memory the amount follows from the percentage, and the other way round, where the capacity
+ * of the machine is known: a manager knows it, a monitor of its own does not.
+ *
+ * All calls are thread-safe. They copy the samples of one subject after the other under the
+ * object's lock, and work on the copies without it. With monitoring off there is no history.
+ */
+
+struct ac_history_query {
+    size_t size;
+    const char *const *subjects; /* [NULL] agent ids; "system" = the machine */
+    size_t n_subjects;           /* [0 = all agents] */
+    int philosophy;              /* [-1 = any] enum ac_philosophy: only agents of this one */
+    int64_t from_ns;             /* [0] */
+    int64_t to_ns;               /* [INT64_MAX] > from_ns */
+};
+
+void ac_history_query_init(struct ac_history_query *ret_query);
+
+/* What an answer is made of. */
+struct ac_history_info {
+    uint64_t subjects; /* with at least one sample in the span */
+    uint64_t samples;
+    uint64_t gaps; /* spans without a sample of more than three usual steps */
+    int64_t gap_ns;
+};
+
+/* One step of a subject's usage, or (step_ns 0) one sample. A field that no sample of the step
+ * knows is unknown in all three; their timestamp_ns is from_ns. */
+struct ac_history_point {
+    int64_t from_ns;
+    uint64_t step_ns;
+    uint64_t samples;
+    struct ac_usage mean;
+    struct ac_usage min;
+    struct ac_usage max;
+};
+
+enum ac_history_aggregate { AC_HISTORY_MEAN, AC_HISTORY_MAX, AC_HISTORY_SUM };
+
+struct ac_history_top {
+    char agent_id[AC_AGENT_ID_MAX + 1];
+    double value; /* cores, MiB, MiB/s, count; AC_HISTORY_SUM: the same times seconds */
+};
+
+/* Unknown parts are NaN. */
+struct ac_history_usage {
+    char agent_id[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
+    enum ac_philosophy philosophy;      /* AC_PHILOSOPHY_COUNT for the machine */
+    uint64_t samples;
+    double cpu_seconds;
+    double memory_gib_hours;
+    double disk_bytes;    /* read + written */
+    double network_bytes; /* received + sent */
+};
+
 /* ---- Monitor ------------------------------------------------------------------------------ */
 
 struct ac_monitor;
@@ -264,6 +326,31 @@ int ac_monitor_acknowledge(struct ac_monitor *monitor, const char *alert_id);
  * Returns the number (0 for an unknown subject), -EINVAL or -ENOMEM. */
 int64_t ac_monitor_history(struct ac_monitor *monitor, const char *subject, double duration_minutes,
     struct ac_usage **ret_usages);
+
+/* Points of @subject (an agent id; NULL or "system" = the machine), oldest first, in steps of
+ * @step_ns that begin at multiples of it since 1970; 0 = every sample as it is. Steps without a
+ * sample have no point. The caller frees *ret_points with ac_free (NULL with 0 points).
+ * @ret_info may be NULL. Returns their number (0 for an unknown subject), -EINVAL or -ENOMEM. */
+int64_t ac_monitor_history_range(struct ac_monitor *monitor, const char *subject, int64_t from_ns,
+    int64_t to_ns, uint64_t step_ns, struct ac_history_point **ret_points,
+    struct ac_history_info *ret_info);
+
+/* The @n (1 - 100,000) agents of the largest @aggregate of @resource, the largest first; never the
+ * machine. An agent that has no sample that knows it is left out. The caller frees *ret_rows with
+ * ac_free. Returns their number, -EINVAL or -ENOMEM. */
+int64_t ac_monitor_history_top(struct ac_monitor *monitor, const struct ac_history_query *query,
+    enum ac_resource resource, enum ac_history_aggregate aggregate, uint32_t n,
+    struct ac_history_top **ret_rows, struct ac_history_info *ret_info);
+
+/* The quantile @q (0 - 1, nearest rank) of @resource over all samples of all subjects together,
+ * in cores, MiB, MiB/s or a count; NaN where there is none. Returns 0, -EINVAL or -ENOMEM. */
+int ac_monitor_history_quantile(struct ac_monitor *monitor, const struct ac_history_query *query,
+    enum ac_resource resource, double q, double *ret_value, struct ac_history_info *ret_info);
+
+/* What each subject of the query with a sample in the span used, in the order of the query, or by
+ * agent id. The caller frees *ret_rows with ac_free. Returns their number, -EINVAL or -ENOMEM. */
+int64_t ac_monitor_history_usage(struct ac_monitor *monitor, const struct ac_history_query *query,
+    struct ac_history_usage **ret_rows, struct ac_history_info *ret_info);
 
 struct ac_monitor_stats {
     uint64_t checks;            /* usages checked */
@@ -474,6 +561,16 @@ int ac_manager_on_alert(struct ac_manager *manager, ac_alert_handler handler, vo
 int ac_manager_remove_handler(struct ac_manager *manager, uint64_t handler);
 int64_t ac_manager_history(struct ac_manager *manager, const char *subject, double duration_minutes,
     struct ac_usage **ret_usages);
+int64_t ac_manager_history_range(struct ac_manager *manager, const char *subject, int64_t from_ns,
+    int64_t to_ns, uint64_t step_ns, struct ac_history_point **ret_points,
+    struct ac_history_info *ret_info);
+int64_t ac_manager_history_top(struct ac_manager *manager, const struct ac_history_query *query,
+    enum ac_resource resource, enum ac_history_aggregate aggregate, uint32_t n,
+    struct ac_history_top **ret_rows, struct ac_history_info *ret_info);
+int ac_manager_history_quantile(struct ac_manager *manager, const struct ac_history_query *query,
+    enum ac_resource resource, double q, double *ret_value, struct ac_history_info *ret_info);
+int64_t ac_manager_history_usage(struct ac_manager *manager, const struct ac_history_query *query,
+    struct ac_history_usage **ret_rows, struct ac_history_info *ret_info);
 
 /* Frees what the API allocated for the caller. NULL is fine. */
 void ac_free(void *memory);

@@ -85,6 +85,16 @@ int monitor_new_view(
     return 0;
 }
 
+struct host *monitor_host(struct ac_monitor *monitor)
+{
+    return monitor->host;
+}
+
+int64_t monitor_interval_ns(const struct ac_monitor *monitor)
+{
+    return (int64_t)(monitor->check_interval_ms * NS_PER_MSEC);
+}
+
 EXPORT int ac_monitor_new(const struct ac_monitor_options *options, struct ac_monitor **ret_monitor,
     struct ac_error *error)
 {

@@ -14,4 +14,8 @@ int predictor_new_view(struct host *host, struct ac_predictor **ret_predictor);
 int monitor_new_view(
     struct host *host, const struct ac_monitor_options *options, struct ac_monitor **ret_monitor);
 
+/* Its host, borrowed, and the time between two checks. */
+struct host *monitor_host(struct ac_monitor *monitor);
+int64_t monitor_interval_ns(const struct ac_monitor *monitor);
+
 #endif

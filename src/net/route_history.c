@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "net/fold.h"
 #include "net/json_encode.h"
+#include "store/fold.h"
 
 #define LIMIT_DEFAULT 10000
 #define MINUTE_NS     (60 * NS_PER_SEC)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Folds samples of usage into points of a fixed step: mean, minimum and maximum of each field over
  * the samples that know it. Pure. */
-#ifndef AC_NET_FOLD_H
-#define AC_NET_FOLD_H
+#ifndef AC_STORE_FOLD_H
+#define AC_STORE_FOLD_H
 
 #include "store/history.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "net/fold.h"
+#include "store/fold.h"
 
 #include <math.h>
 
