@@ -70,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 1:
         (void)procfs_parse_io(text, length, &a, &b);
+        (void)procfs_parse_pss(text, length, &a);
         break;
     case 2:
         (void)procfs_parse_uid(text, length, &uid);

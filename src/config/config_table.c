@@ -86,6 +86,16 @@ const struct setting config_settings[] = {
         .help = "How processes are measured: auto takes bpf where the kernel and our privileges "
                 "allow it."},
     {.section = "",
+        .name = "pss_budget_percent",
+        .kind = SETTING_REAL,
+        AT(pss_budget_percent),
+        .restart = true,
+        .default_text = "0.05",
+        .minimum = 0,
+        .maximum = 5,
+        .help = "Share of a core for reading the proportional memory (PSS) of agents' processes, "
+                "those first whose memory changed most; 0 reads none, and PSS is unknown."},
+    {.section = "",
         .name = "log_level",
         .kind = SETTING_CHOICE,
         AT(log_level),

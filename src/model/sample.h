@@ -187,6 +187,22 @@ struct gpu_process {
     double compute_percent; /* of the device's multiprocessors, since the last read */
 };
 
+/* A process whose proportional memory should be read. */
+struct pss_want {
+    int32_t pid;
+    uint64_t start_ticks;
+};
+
+/* Its proportional memory: a page that n processes share counts 1/n in each. Reading it is costly:
+ * a few processes at a time are, and what was read comes with a later sample. */
+struct pss_record {
+    int32_t pid;
+    uint32_t readable; /* 1; 0 = we may not read it */
+    uint64_t start_ticks;
+    uint64_t pss_bytes;
+    uint64_t read_ns; /* monotonic */
+};
+
 struct sample {
     struct moment when;
     uint64_t boot_ns; /* CLOCK_BOOTTIME: shows suspended time against when.mono */
@@ -202,6 +218,8 @@ struct sample {
     const struct gpu_process *gpus;
     size_t n_gpus;
     uint32_t gpus_known; /* enum gpu_known: what every device told of all its processes */
+    const struct pss_record *pss;
+    size_t n_pss;
     uint64_t lost; /* records that did not fit since the start: counted, shown, never hidden */
 };
 

@@ -95,6 +95,9 @@ static SCHEMA(schema_totals, "AgentTotals", "What an agent used since it was add
         ANSWER_OR_NULL(                                                                            \
             "processes", FIELD_INTEGER, "Processes now; null = not seen yet, or it only reports"), \
         ANSWER_OR_NULL("threads", FIELD_INTEGER, "Threads now; as processes"),                     \
+        ANSWER_OR_NULL("pss_mb", FIELD_NUMBER,                                                     \
+            "Resident MiB with shared pages in parts; null = not read of all processes"),          \
+        ANSWER_OR_NULL("pss_age_seconds", FIELD_NUMBER, "Of the oldest reading in pss_mb"),        \
         ANSWER_OR_NULL("gpu_memory_mb", FIELD_NUMBER, "On all GPUs; null = unknown"),              \
         ANSWER_OR_NULL("gpu_percent", FIELD_NUMBER, "Of one GPU; above 100 on several"),           \
         ANSWER_OF("totals", FIELD_OBJECT, &schema_totals, "What it used in all"),                  \

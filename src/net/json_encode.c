@@ -250,6 +250,8 @@ void encode_agent(struct json_writer *w, const struct agent *agent, uint64_t act
     bool metered = (agent->totals.known & TOTALS_KNOWN_PROCESSES) || agent->processes > 0;
     json_field_uint_or_null(w, "processes", metered, agent->processes);
     json_field_uint_or_null(w, "threads", metered, agent->threads);
+    json_field_double(w, "pss_mb", agent->pss_mb);
+    json_field_double(w, "pss_age_seconds", agent->pss_age_seconds);
     json_field_double(w, "gpu_memory_mb", agent->gpu_memory_mb);
     json_field_double(w, "gpu_percent", agent->gpu_percent);
     json_key(w, "totals");

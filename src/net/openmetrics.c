@@ -122,6 +122,8 @@ AGENT(agent_cpu_seconds, TOTAL(TOTALS_KNOWN_CPU, seconds(a->totals.cpu_ns)))
 AGENT(agent_cpu_ratio, known(a->usage.known &AC_KNOWN_CPU_PERCENT, a->usage.cpu_percent / 100))
 AGENT(agent_memory, known(a->usage.known &AC_KNOWN_MEMORY_MB, a->usage.memory_mb *USAGE_MIB))
 AGENT(agent_memory_peak, TOTAL(TOTALS_KNOWN_MEMORY, a->totals.memory_peak_bytes))
+AGENT(agent_pss, isnan(a->pss_mb) ? NAN : a->pss_mb *USAGE_MIB)
+AGENT(agent_pss_age, a->pss_age_seconds)
 AGENT(agent_disk_read, TOTAL(TOTALS_KNOWN_DISK, a->totals.disk_read_bytes))
 AGENT(agent_disk_written, TOTAL(TOTALS_KNOWN_DISK, a->totals.disk_written_bytes))
 AGENT(agent_net_received, TOTAL(TOTALS_KNOWN_NETWORK, a->totals.net_received_bytes))
@@ -222,6 +224,10 @@ static const struct metric metrics[] = {
     PER_AGENT("cpu_usage_ratio", GAUGE, "ratio", agent_cpu_ratio, "CPU in use, of capacity."),
     PER_AGENT("memory_bytes", GAUGE, "bytes", agent_memory, "Memory in use."),
     PER_AGENT("memory_peak_bytes", GAUGE, "bytes", agent_memory_peak, "The most it ever used."),
+    PER_AGENT("memory_pss_bytes", GAUGE, "bytes", agent_pss,
+        "Memory of its processes, pages that n processes share counted 1/n in each."),
+    PER_AGENT("memory_pss_age_seconds", GAUGE, "seconds", agent_pss_age,
+        "Age of the oldest reading in memory_pss_bytes."),
     PER_AGENT("disk_read_bytes", COUNTER, "bytes", agent_disk_read, "Read from disk."),
     PER_AGENT("disk_written_bytes", COUNTER, "bytes", agent_disk_written, "Written to disk."),
     PER_AGENT("network_received_bytes", COUNTER, "bytes", agent_net_received,

@@ -11,7 +11,7 @@
 
 #define PROC_TICK_NS  10000000ull /* USER_HZ is 100 wherever Linux runs today */
 #define PROC_NAME_MAX 12          /* digits of a pid and NUL */
-#define PROC_PATH_MAX 24          /* "PID/stat" */
+#define PROC_PATH_MAX 24          /* "PID/smaps_rollup" */
 
 /* The flag of kernel threads in the ninth field of /proc/PID/stat. */
 #define PROC_FLAG_KTHREAD 0x00200000u
@@ -30,6 +30,9 @@ int procfs_parse_io(const char *text, size_t length, uint64_t *ret_read, uint64_
 
 /* The resident pages of /proc/PID/statm, in bytes. Returns 0 or -EINVAL. */
 int procfs_parse_statm(const char *text, size_t length, uint64_t *ret_bytes);
+
+/* "Pss:" of /proc/PID/smaps_rollup, in bytes. Returns 0 or -EINVAL. */
+int procfs_parse_pss(const char *text, size_t length, uint64_t *ret_bytes);
 
 /* The first (real) uid of /proc/PID/status. Returns 0 or -EINVAL. */
 int procfs_parse_uid(const char *text, size_t length, uint32_t *ret_uid);

@@ -156,6 +156,29 @@ int procfs_parse_statm(const char *text, size_t length, uint64_t *ret_bytes)
     return 0;
 }
 
+/* "Pss:               12345 kB\n": without the unit it may be cut. */
+int procfs_parse_pss(const char *text, size_t length, uint64_t *ret_bytes)
+{
+    static const char key[] = "Pss:", unit[] = " kB\n";
+    const char *line = text, *end = text + length;
+    uint64_t kib;
+    while (line && line < end && (size_t)(end - line) > strlen(key) &&
+           memcmp(line, key, strlen(key)) != 0) {
+        line = memchr(line, '\n', (size_t)(end - line));
+        line = line ? line + 1 : NULL;
+    }
+    if (!line || line >= end || (size_t)(end - line) <= strlen(key))
+        return -EINVAL;
+    const char *c = line + strlen(key);
+    while (c < end && *c == ' ')
+        c++;
+    if (parse_digits(&c, end, &kib) < 0 || (size_t)(end - c) < strlen(unit) ||
+        memcmp(c, unit, strlen(unit)) != 0)
+        return -EINVAL;
+    *ret_bytes = saturating_mul(kib, 1024);
+    return 0;
+}
+
 int procfs_parse_uid(const char *text, size_t length, uint32_t *ret_uid)
 {
     uint64_t uid;

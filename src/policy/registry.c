@@ -153,7 +153,8 @@ static struct agent *agent_new(const struct agent_spec *spec, struct moment now)
     ac_usage_init(&agent->measured);
     ac_usage_init(&agent->reported);
     ac_usage_init(&agent->usage);
-    agent->gpu_memory_mb = agent->gpu_percent = NAN;
+    agent->gpu_memory_mb = agent->gpu_percent = agent->gpu_memory_peak_mb = NAN;
+    agent->pss_mb = agent->pss_age_seconds = NAN;
     return agent;
 }
 

@@ -43,6 +43,9 @@ struct agent {
     uint32_t threads;
     double gpu_memory_mb;      /* all devices together; NaN = unknown */
     double gpu_percent;        /* of one device: above 100 where it uses several; NaN = unknown */
+    double gpu_memory_peak_mb; /* NaN = never known */
+    double pss_mb;             /* shared pages in parts; NaN until all members have been read */
+    double pss_age_seconds;    /* of the oldest reading in it; NaN with it */
     struct group_record group; /* its cgroup's last record; .known == 0 = none */
 };
 
@@ -108,6 +111,14 @@ void registry_managed_use(
 /* The members of an agent in the last sample. Returns how many there are; fills up to @capacity. */
 size_t registry_members(const struct registry *registry, agent_slot slot,
     struct proc_record *ret_procs, size_t capacity);
+
+/* The members whose PSS should be read next, the most urgent first: those whose RSS changed most
+ * since their last reading; every fourth reading goes to the oldest one, or to a process without
+ * any, so that none is forgotten. What did not change is read again after 10 s. Returns how many
+ * there are, at most @capacity and PSS_WANTS_MAX. */
+#define PSS_WANTS_MAX 64
+size_t registry_pss_wants(
+    const struct registry *registry, struct pss_want *ret_wants, size_t capacity);
 
 /* The slot a process belongs to, or is about to as an agent's root; 0 = none. @start_ticks 0 =
  * whichever process has the pid. So a collector's filter finds the members of the last sample by

@@ -32,6 +32,7 @@ int registry_apply(
         return r;
     registry->pass++;
     publish_machine(registry, sample);
+    pss_apply(registry, sample);
     if (sample->n_procs > 0)
         apply_processes(registry, sample);
     flows_exits(registry, sample);

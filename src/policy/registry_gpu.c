@@ -22,6 +22,11 @@ static void agent_add(struct agent *agent, const struct gpu_process *process)
         agent->gpu_percent += process->compute_percent;
 }
 
+static void agent_peak(struct agent *agent)
+{
+    agent->gpu_memory_peak_mb = fmax(agent->gpu_memory_peak_mb, agent->gpu_memory_mb);
+}
+
 void publish_gpus(struct registry *registry, const struct sample *sample)
 {
     if (sample->gpus_known == 0 && !registry->gpus_published)
@@ -38,5 +43,9 @@ void publish_gpus(struct registry *registry, const struct sample *sample)
         uint32_t m = process->pid > 0 ? itable_get(&registry->by_pid, (uint64_t)process->pid) : 0;
         if (m && !(registry->members[m].flags & MEMBER_GHOST))
             agent_add(registry->accounts[registry->members[m].slot].agent, process);
+    }
+    for (uint32_t slot = 1; sample->gpus_known != 0 && slot <= registry->high; slot++) {
+        if (registry->accounts[slot].agent)
+            agent_peak(registry->accounts[slot].agent);
     }
 }

@@ -8,6 +8,7 @@
  *   registry_flow.c     what reaped children used, counted once
  *   registry_publish.c  counters of a pass become usage, totals and states
  *   registry_gpu.c      what its processes use of GPUs
+ *   registry_pss.c      their memory with shared pages in parts, read for a few at a time
  *   registry_table.c    a hash table that can be reserved beforehand
  *
  * A pass reserves all memory that it may need before it changes anything; behind that point
@@ -61,6 +62,7 @@ enum member_flags {
     MEMBER_CLOSED = 1u << 4,   /* its exit was counted: a zombie, or one record behind */
     MEMBER_GHOST = 1u << 5,    /* vanished, and its exit record is still to come */
     MEMBER_DIRECT = 1u << 6,   /* scratch: vanished below a living parent */
+    MEMBER_PSS = 1u << 7,      /* .pss_bytes is set; else it was not read, or may not be */
 };
 
 struct member {
@@ -68,8 +70,11 @@ struct member {
     uint64_t cpu_seen;      /* utime + stime counted so far */
     uint64_t children_seen; /* cutime + cstime looked at so far */
     uint64_t io_seen[2];
-    uint32_t parent; /* the member that was its parent in the last sample, 0 = none */
-    uint32_t next;   /* members of the same agent; of the free list */
+    uint64_t pss_bytes;
+    uint64_t pss_rss_bytes; /* its RSS when that was read */
+    uint64_t pss_read_ns;   /* monotonic; 0 = never, not even in vain */
+    uint32_t parent;        /* the member that was its parent in the last sample, 0 = none */
+    uint32_t next;          /* members of the same agent; of the free list */
     uint32_t previous;
     uint32_t flow;  /* index + 1 in registry.flows, 0 = none */
     uint32_t order; /* place in the last sample */
@@ -128,6 +133,9 @@ struct account {
     bool just_adopted;
     uint64_t added[COUNT_COUNT];
     uint64_t rss_bytes;
+    uint64_t pss_bytes;
+    uint64_t pss_oldest_ns; /* of the readings that are in it; 0 = there are none */
+    bool pss_lacks;         /* a member has none */
     uint64_t fds;
     uint64_t rss_peak_bytes; /* of a process that exited, or a look between samples */
 
@@ -199,6 +207,7 @@ struct registry {
 
     bool sampled;
     bool gpus_published;
+    uint64_t pss_readings;
     struct moment when;
     struct machine_record machine;
     struct ac_usage machine_usage;
@@ -221,6 +230,12 @@ static inline struct account *registry_account(const struct registry *registry, 
  * anew; a smaller step back is another way of measuring the same, and adds nothing. */
 uint64_t counter_advance(uint64_t *seen, uint64_t now);
 uint64_t saturating_add(uint64_t a, uint64_t b);
+
+/* The sum of its three RSS fields. */
+uint64_t proc_rss(const struct proc_record *proc);
+
+/* A zombie, all of whose threads are gone. */
+bool proc_is_dead(const struct proc_record *proc);
 
 /* Room for one pass over @sample. Returns 0 or -ENOMEM. */
 int members_reserve(struct registry *registry, const struct sample *sample);
@@ -259,6 +274,12 @@ struct account *account_touch(struct registry *registry, agent_slot slot);
 void publish_machine(struct registry *registry, const struct sample *sample);
 void publish_agents(struct registry *registry, const struct sample *sample);
 void publish_gpus(struct registry *registry, const struct sample *sample);
+
+/* PSS: what the sample brings goes to its members; a member of this pass adds to its agent; the
+ * agent's sum becomes known, or unknown. */
+void pss_apply(struct registry *registry, const struct sample *sample);
+void pss_see(struct account *account, const struct member *member);
+void pss_publish(struct account *account, const struct sample *sample);
 void publish_usage(struct agent *agent);
 
 #endif

@@ -30,24 +30,32 @@ struct account *account_touch(struct registry *registry, agent_slot slot)
     for (int k = 0; k < COUNT_COUNT; k++)
         account->added[k] = 0;
     account->rss_bytes = account->fds = account->rss_peak_bytes = 0;
+    account->pss_bytes = account->pss_oldest_ns = 0;
+    account->pss_lacks = false;
     account->slot_record = NULL;
     account->group_record = NULL;
     return account;
 }
 
-static bool is_dead(const struct proc_record *proc)
+bool proc_is_dead(const struct proc_record *proc)
 {
     return (proc->state == 'Z' || proc->state == 'X') && proc->threads <= 1;
 }
 
-/* Processes that share one address space have one memory between them. */
-static uint64_t memory_once(struct registry *registry, const struct proc_record *proc)
+/* Processes that share one address space have one memory between them: whether this is the first
+ * of those. */
+static bool memory_first(struct registry *registry, const struct proc_record *proc)
 {
-    if ((proc->known & PROC_KNOWN_MM) && proc->mm_id != 0) {
-        if (itable_get(&registry->mms, proc->mm_id))
-            return 0;
-        itable_set(&registry->mms, proc->mm_id, 1);
-    }
+    if (!(proc->known & PROC_KNOWN_MM) || proc->mm_id == 0)
+        return true;
+    if (itable_get(&registry->mms, proc->mm_id))
+        return false;
+    itable_set(&registry->mms, proc->mm_id, 1);
+    return true;
+}
+
+uint64_t proc_rss(const struct proc_record *proc)
+{
     return saturating_add(
         saturating_add(proc->rss_anon_bytes, proc->rss_file_bytes), proc->rss_shmem_bytes);
 }
@@ -56,15 +64,17 @@ void account_see(struct registry *registry, struct account *account, const struc
 {
     const struct proc_record *proc = &member->last;
     account->known |= proc->known & (PROC_KNOWN_CPU | PROC_KNOWN_IO);
-    if (is_dead(proc))
+    if (proc_is_dead(proc))
         return;
     account->live++;
     account->processes++;
     account->known |= proc->known & (PROC_KNOWN_RSS | PROC_KNOWN_FDS);
     if (proc->known & PROC_KNOWN_THREADS)
         account->threads += proc->threads;
-    if (proc->known & PROC_KNOWN_RSS)
-        account->rss_bytes = saturating_add(account->rss_bytes, memory_once(registry, proc));
+    if ((proc->known & PROC_KNOWN_RSS) && memory_first(registry, proc)) {
+        account->rss_bytes = saturating_add(account->rss_bytes, proc_rss(proc));
+        pss_see(account, member);
+    }
     if (proc->known & PROC_KNOWN_FDS)
         account->fds += proc->fds;
     if (proc->pid == account->root_pid && proc->start_ticks == account->root_start_ticks)
@@ -368,6 +378,7 @@ static void publish_agent(
     publish_measured(registry, account, &growth, sample);
     if (sample->n_procs > 0)
         publish_state(registry, account, sample);
+    pss_publish(account, sample);
     account->published = sample->when.mono;
     publish_usage(agent);
     if (agent->measured.known & AC_KNOWN_CPU_PERCENT)

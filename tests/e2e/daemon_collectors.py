@@ -38,11 +38,11 @@ sys.stdin.readline()
 """
 
 
-def forced(collector, **more):
+def forced(collector, settings="", **more):
     """A daemon with that collector, or a skip with the daemon's own reason."""
     path = os.path.join(tap.directory(0o755), "agentcored.yaml")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"collector: {collector}\nlimits:\n  max_cpu_percent: 100\n")
+        file.write(f"collector: {collector}\n{settings}limits:\n  max_cpu_percent: 100\n")
     os.chmod(path, 0o644)
     try:
         return more.pop("kind", tap.Daemon)("--config", path, **more)
@@ -145,6 +145,49 @@ def ordinary_user():
         check(str(reason).startswith("bpf: ") and len(str(reason)) > 10, reason)
     else:
         raise AssertionError("BPF without privileges")
+
+
+SHARING = r"""
+import mmap, os, sys
+memory = mmap.mmap(-1, 48 << 20)
+memory.write(b"x" * len(memory))
+for _ in range(3):
+    if os.fork() == 0:
+        for at in range(0, len(memory), 4096): memory[at]
+        os.write(1, b"ready\n")
+        sys.stdin.read()
+        os._exit(0)
+os.write(1, b"ready\n")
+sys.stdin.read()
+"""
+
+
+@test
+def shared_memory():
+    """what an agent's processes share counts once in its PSS, and its age is told; 0 % reads none"""
+    for collector, settings in (("procfs", ""), ("auto", ""), ("auto", "pss_budget_percent: 0\n")):
+        daemon = forced(collector, settings)
+        process = subprocess.Popen([sys.executable, "-S", "-c", SHARING], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True)
+        for _ in range(4):
+            equal(process.stdout.readline(), "ready\n")
+        attach(daemon, "sharing", process.pid)
+        if settings:
+            ticks(daemon, 3)
+            found = agent(daemon, "sharing")
+            equal((found["pss_mb"], found["pss_age_seconds"]), (None, None))
+            check("PSS" not in daemon.run("show", "sharing").out)
+        else:
+            wait_for("PSS of all", lambda: agent(daemon, "sharing")["pss_mb"] is not None)
+            found = agent(daemon, "sharing")
+            pss, rss = found["pss_mb"], sum(m["memory_mb"] for m in found["members"])
+            note(f"{collector}: PSS {pss:.1f} MiB of {rss:.1f} MiB RSS")
+            check(rss > 4 * 48 and 48 <= pss <= rss - 2.5 * 48, found)
+            check(0 <= found["pss_age_seconds"] < 3600, found)
+            text = daemon.run("show", "sharing").out
+            check("shared pages in parts" in text and " old)" in text, text)
+        process.communicate()
+        clean_end(daemon)
 
 
 @test

@@ -62,6 +62,18 @@ static void print_identity(const struct cli *cli, const json_t *agent)
     }
 }
 
+/* "96 MiB, shared pages in parts (4 s old)" */
+static void print_pss(const struct cli *cli, const json_t *agent)
+{
+    char size[TEXT_SHORT], age[TEXT_SHORT], line[3 * TEXT_SHORT];
+    if (!isfinite(field_number(agent, "pss_mb")))
+        return;
+    snprintf(line, sizeof(line), "%s, shared pages in parts (%s old)",
+        text_size_long(size, field_number(agent, "pss_mb")),
+        text_duration(age, field_number(agent, "pss_age_seconds")));
+    cli_print_pair(cli, "PSS", line, STYLE_NONE);
+}
+
 static void print_usage(const struct cli *cli, const json_t *agent)
 {
     char a[TEXT_SHORT], b[TEXT_SHORT], line[3 * TEXT_SHORT];
@@ -75,6 +87,7 @@ static void print_usage(const struct cli *cli, const json_t *agent)
         cores(b, field_number(agent, "limits.max_cpu_cores")));
     pair_usage(cli, "Memory", text_size_long(a, field_number(agent, "usage.memory_mb")),
         text_size_long(b, field_number(agent, "limits.max_memory_mb")));
+    print_pss(cli, agent);
     cli_print_pair(
         cli, "Disk", text_rate_long(a, field_number(agent, "usage.disk_io_mbps")), STYLE_NONE);
     cli_print_pair(cli, "Network", text_rate_long(a, field_number(agent, "usage.network_io_mbps")),

@@ -16,6 +16,8 @@
 #include "base/parse.h"
 #include "daemon_internal.h"
 #include "engine/collector.h"
+#include "engine/gpu_meter.h"
+#include "engine/pss_meter.h"
 #include "os/procfs.h"
 
 /* ---- Events */
@@ -114,7 +116,9 @@ int daemon_sample(struct daemon *daemon)
         return r;
     daemon->samples_lost = sample.lost;
     gpu_fill(daemon, &sample);
+    pss_meter_fill(daemon->pss, &sample);
     r = core_tick(daemon->core, &sample);
+    pss_meter_ask(daemon->pss, core_registry(daemon->core));
     daemon_drain(daemon);
     if (r == 0 && daemon->server) /* what is restored comes before what is found */
         discovery_tick(daemon, &sample);
@@ -334,6 +338,14 @@ static int open_collector(struct daemon *daemon, struct ac_error *error)
     return 0;
 }
 
+/* Its thread has what privileges are left. */
+static int open_pss(struct daemon *daemon, struct ac_error *error)
+{
+    double budget = daemon->config.pss_budget_percent;
+    int r = budget > 0 ? pss_reader_new(daemon->proc_fd, budget, clock_mono(), &daemon->pss) : 0;
+    return r < 0 ? error_errno(error, r, "reading PSS") : 0;
+}
+
 static int open_core(struct daemon *daemon, struct ac_error *error)
 {
     struct core_options options;
@@ -419,6 +431,8 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
         r = persist_restore(daemon, error);
     if (r == 0)
         r = privileges_drop(error);
+    if (r == 0)
+        r = open_pss(daemon, error);
     return r;
 }
 
@@ -474,7 +488,8 @@ void daemon_free(struct daemon *daemon)
     core_free(daemon->core);
     groups_close(daemon);
     discovery_reset(daemon);
-    gpu_close(daemon);
+    gpu_meter_close(daemon->gpu);
+    pss_reader_free(daemon->pss);
     io_closep(&daemon->proc_fd);
     config_done(&daemon->config);
     mem_free(daemon);

@@ -11,6 +11,8 @@
 #include "os/collector_ops.h"
 #include "store/history.h"
 
+struct gpu_meter;
+struct pss_reader;
 struct stop_request;
 
 struct daemon {
@@ -43,7 +45,8 @@ struct daemon {
         uint32_t left_out;
     } event_quota; /* of log lines about events, per second */
     struct stop_request *stops;
-    struct daemon_gpu *gpu;             /* NULL = none, or off */
+    struct gpu_meter *gpu;              /* NULL = none, or off */
+    struct pss_reader *pss;             /* NULL = off */
     struct daemon_discovery *discovery; /* NULL = off, or not begun */
     struct history_row *rows;           /* of one tick, kept between ticks */
     struct history_totals *rows_totals; /* beside them */
@@ -103,7 +106,6 @@ void groups_close(struct daemon *daemon);
 
 /* Looks for GPUs, as the configuration says. Without one nothing is said in "auto". */
 void gpu_open(struct daemon *daemon);
-void gpu_close(struct daemon *daemon);
 
 /* Adds what processes use of GPUs to a sample. */
 void gpu_fill(struct daemon *daemon, struct sample *sample);
