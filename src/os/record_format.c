@@ -23,12 +23,14 @@ enum section {
     SECTION_SLOT,
     SECTION_GROUP,
     SECTION_AGENT,
+    SECTION_GPU,
+    SECTION_PSS,
     SECTION_COUNT
 };
 
 #define SECTION_HEAD 8
 
-enum field_kind { F_U32, F_U64, F_F64, F_BYTES, F_TEXT };
+enum field_kind { F_U32, F_U64, F_F64, F_BOOL, F_BYTES, F_TEXT };
 
 struct field {
     uint16_t offset;
@@ -56,6 +58,7 @@ static const struct field sample_fields[] = {
     U64(sample, when.wall_ns),
     U64(sample, boot_ns),
     U64(sample, lost),
+    U32(sample, gpus_known),
 };
 
 static const struct field machine_fields[] = {
@@ -151,6 +154,23 @@ static const struct field group_fields[] = {
     U64(group_record, memory_max_bytes),
 };
 
+static const struct field gpu_fields[] = {
+    U32(gpu_process, pid),
+    U32(gpu_process, device),
+    U32(gpu_process, known),
+    FIELD(gpu_process, memory_hidden, F_BOOL),
+    U64(gpu_process, memory_bytes),
+    F64(gpu_process, compute_percent),
+};
+
+static const struct field pss_fields[] = {
+    U32(pss_record, pid),
+    U32(pss_record, readable),
+    U64(pss_record, start_ticks),
+    U64(pss_record, pss_bytes),
+    U64(pss_record, read_ns),
+};
+
 /* The slot is a member of the section alone. */
 struct agent_section {
     agent_slot slot;
@@ -187,6 +207,8 @@ static const struct layout layouts[SECTION_COUNT] = {
     [SECTION_SLOT] = LAYOUT(slot_fields, slot_record),
     [SECTION_GROUP] = LAYOUT(group_fields, group_record),
     [SECTION_AGENT] = LAYOUT(agent_fields, agent_section),
+    [SECTION_GPU] = LAYOUT(gpu_fields, gpu_process),
+    [SECTION_PSS] = LAYOUT(pss_fields, pss_record),
 };
 
 /* ---- Bytes */
@@ -230,6 +252,7 @@ static void field_encode(uint8_t *to, const struct field *field, const uint8_t *
         memcpy(&u64, from, sizeof(u64));
         put(to, u64, sizeof(u64));
         return;
+    case F_BOOL:
     case F_BYTES:
     case F_TEXT:
         memcpy(to, from, field->size);
@@ -250,6 +273,9 @@ static void field_decode(uint8_t *to, const struct field *field, const uint8_t *
     case F_F64:
         u64 = take(from, sizeof(u64));
         memcpy(to, &u64, sizeof(u64));
+        return;
+    case F_BOOL:
+        *to = *from != 0;
         return;
     case F_TEXT:
         memcpy(to, from, field->size);
@@ -302,6 +328,8 @@ int record_encode_sample(struct buf *out, const struct sample *sample)
         {SECTION_EXIT, sample->exits, sample->n_exits},
         {SECTION_SLOT, sample->slots, sample->n_slots},
         {SECTION_GROUP, sample->groups, sample->n_groups},
+        {SECTION_GPU, sample->gpus, sample->n_gpus},
+        {SECTION_PSS, sample->pss, sample->n_pss},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
@@ -425,6 +453,12 @@ static int section_decode(const struct section_bytes *section, struct record_fra
     case SECTION_GROUP:
         return section_decode_array(
             section, (void **)&frame->groups, &frame->capacity[3], &sample->n_groups);
+    case SECTION_GPU:
+        return section_decode_array(
+            section, (void **)&frame->gpus, &frame->capacity[4], &sample->n_gpus);
+    case SECTION_PSS:
+        return section_decode_array(
+            section, (void **)&frame->pss, &frame->capacity[5], &sample->n_pss);
     case SECTION_AGENT:
         return section->count == 1 ? section_decode_agent(section, frame) : -EBADMSG;
     default:
@@ -455,6 +489,8 @@ int record_decode(uint32_t kind, const void *payload, size_t length, struct reco
     ret_frame->sample.exits = ret_frame->exits;
     ret_frame->sample.slots = ret_frame->slots;
     ret_frame->sample.groups = ret_frame->groups;
+    ret_frame->sample.gpus = ret_frame->gpus;
+    ret_frame->sample.pss = ret_frame->pss;
     return started ? 0 : -EBADMSG;
 }
 
@@ -464,6 +500,8 @@ void record_frame_done(struct record_frame *frame)
     mem_free(frame->exits);
     mem_free(frame->slots);
     mem_free(frame->groups);
+    mem_free(frame->gpus);
+    mem_free(frame->pss);
     *frame = (struct record_frame){0};
 }
 

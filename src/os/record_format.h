@@ -25,7 +25,9 @@ struct record_frame {
     struct exit_record *exits;
     struct slot_record *slots;
     struct group_record *groups;
-    size_t capacity[4];
+    struct gpu_process *gpus;
+    struct pss_record *pss;
+    size_t capacity[6];
 };
 void record_frame_done(struct record_frame *frame);
 

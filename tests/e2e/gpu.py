@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPU use of agents, from a library of ours with the symbols of the vendor's."""
+import json
 import os
 import shutil
 import subprocess
@@ -117,6 +118,64 @@ def a_library_that_is_none():
         check("it has no nvmlInit_v2" in log.read())
     equal(run("--socket", daemon.socket, "ps").code, 0)
     daemon.stop()
+
+
+@test
+def recorded_and_replayed():
+    """a recording holds what GPUs told; its replay says the most memory an agent had there"""
+    path = os.path.join(tap.directory(), "gpu.rec")
+    process = subprocess.Popen(["sleep", "300"], stdin=subprocess.DEVNULL)
+    started.append(process)
+    script(f"{process.pid} 640 30", "999999 5000 45")
+    tap.ENVIRONMENT["NVML_STANDIN"] = SCRIPT
+    try:
+        for library, told in ((STANDIN, 640), ("off", None)):
+            done = run("record", path, "--force", "--no-daemon", "--collector", "procfs",
+                       "--gpu", library, "--attach", f"trainer={process.pid}",
+                       "--interval", "100ms", "--samples", "3")
+            equal(done.code, 0, done.err)
+            again = run("replay", path, "--json")
+            equal(again.code, 0, again.err)
+            agent, = json.loads(again.out)["agents"]
+            equal(agent["gpu_memory_peak_mb"], told, library)
+            text = run("replay", path).out
+            check("GPU MEM" in text and ("640M" in text) == (told is not None), text)
+        wrong = run("record", path + ".no", "--no-daemon", "--gpu", "/nonexistent/libnvidia-ml.so.1")
+        equal(wrong.code, 1)
+        check("NVML" in wrong.err and not os.path.exists(path + ".no"), wrong.err)
+    finally:
+        del tap.ENVIRONMENT["NVML_STANDIN"]
+
+
+def doctor_of_gpu(directory):
+    """What doctor finds with the library of that directory in front."""
+    before = dict(tap.ENVIRONMENT)
+    tap.ENVIRONMENT.update(NVML_STANDIN=SCRIPT, LD_LIBRARY_PATH=directory)
+    try:
+        found = json.loads(run("doctor", "--json").out)
+        return next(c for c in found["checks"] if c["check"] == "gpu")
+    finally:
+        tap.ENVIRONMENT.clear()
+        tap.ENVIRONMENT.update(before)
+
+
+@test
+def doctor():
+    """doctor tells library, devices and what they tell; no library is no fault"""
+    directory = os.path.join(tap.directory(), "library")
+    os.mkdir(directory)
+    none = doctor_of_gpu(directory)
+    if "no NVML library" in none["found"]:
+        equal((none["result"], none["advice"]), ("ok", None), none)
+    os.symlink(STANDIN, os.path.join(directory, "libnvidia-ml.so.1"))
+    script("1 100 30")
+    good = doctor_of_gpu(directory)
+    equal((good["result"], good["advice"]), ("ok", None), good)
+    check("1 device;" in good["found"] and "memory yes, use yes" in good["found"], good)
+    script("lost")
+    lost = doctor_of_gpu(directory)
+    equal(lost["result"], "limited")
+    check("memory unknown" in lost["found"] and lost["advice"], lost)
 
 
 def end_all():

@@ -24,6 +24,8 @@ static const struct {
     {"ptrace", "Ptrace scope", false, doctor_ptrace},
     {"descriptors", "Counting open files", false, doctor_descriptors},
     {"open_files", "Own open files", false, doctor_open_files},
+    {"pss", "Shared memory (PSS)", false, doctor_pss},
+    {"gpu", "GPU use", false, doctor_gpu},
     {"psi", "Pressure (PSI)", false, doctor_psi},
     {"cgroup", "cgroup v2", false, doctor_cgroup},
     {"controllers", "Controllers", false, doctor_controllers},

@@ -18,6 +18,8 @@
 #include "base/parse.h"
 #include "engine/collector.h"
 #include "engine/core.h"
+#include "engine/gpu_meter.h"
+#include "engine/pss_meter.h"
 #include "os/record.h"
 
 #define RECORD_AGENTS_MAX 10000
@@ -28,6 +30,7 @@ struct record_options {
     uint64_t for_ns;
     uint64_t samples;
     unsigned collector; /* enum config_collector */
+    const char *gpu;
     bool force;
     bool no_daemon;
 };
@@ -42,12 +45,14 @@ static const struct opt record_table[] = {
         RECORD(for_ns), 0.05, 0},
     {"samples", 'n', OPT_COUNT, "COUNT", "end after so many samples", RECORD(samples), 1, 1e15},
     {"collector", 0, OPT_CHOICE, "auto|bpf|procfs", "how to measure", RECORD(collector), 0, 0},
+    {"gpu", 0, OPT_TEXT, "LIBRARY", "read GPU use through it: a path, auto, or off", RECORD(gpu), 0,
+        0},
     {"no-daemon", 0, OPT_FLAG, NULL, "do not ask a daemon for its agents", RECORD(no_daemon), 0, 0},
     {"force", 'f', OPT_FLAG, NULL, "overwrite FILE", RECORD(force), 0, 0},
     {NULL},
 };
 
-static const struct record_options record_defaults = {.interval_ns = NS_PER_SEC};
+static const struct record_options record_defaults = {.interval_ns = NS_PER_SEC, .gpu = "auto"};
 
 struct recording {
     struct cli *cli;
@@ -55,6 +60,8 @@ struct recording {
     struct collector_source *source;
     struct core *core;
     struct record_writer *writer;
+    struct gpu_meter *gpu;  /* NULL = none */
+    struct pss_reader *pss; /* NULL = none */
     int proc_fd;
     uint64_t samples;
     bool with_daemon;
@@ -158,12 +165,17 @@ static int take_sample(struct recording *recording)
     int r = follow_agents(recording);
     if (r == 0)
         r = recording->source->ops->read(recording->source, &sample);
-    if (r == 0)
+    if (r == 0) {
+        (void)gpu_meter_fill(recording->gpu, &sample, NULL);
+        pss_meter_fill(recording->pss, &sample);
         r = record_write_sample(recording->writer, &sample);
+    }
     if (r == 0)
         r = core_tick(recording->core, &sample);
-    if (r == 0)
+    if (r == 0) {
         recording->samples++;
+        pss_meter_ask(recording->pss, core_registry(recording->core));
+    }
     return r < 0 ? r : follow_agents(recording);
 }
 
@@ -228,6 +240,19 @@ static bool record_wants(void *userdata, int32_t pid, uint64_t start_ticks, int3
            registry_slot_of(registry, ppid, 0) != 0;
 }
 
+/* A library that was named must work; without another one GPU use is unknown. */
+static int open_meters(struct recording *recording, struct ac_error *error)
+{
+    const char *library = recording->options->gpu;
+    if (strcmp(library, "off") != 0) {
+        int r = gpu_meter_open(library, &recording->gpu, error);
+        if (r < 0 && (r == -ENOMEM || strcmp(library, "auto") != 0))
+            return r;
+    }
+    int r = pss_reader_new(recording->proc_fd, PSS_BUDGET_PERCENT, clock_mono(), &recording->pss);
+    return r < 0 ? error_errno(error, r, "record") : 0;
+}
+
 static int record_open(struct recording *recording, int fd, struct ac_error *error)
 {
     struct procfs_options procfs = {.processes = true};
@@ -249,6 +274,9 @@ static int record_open(struct recording *recording, int fd, struct ac_error *err
         return r;
     if (strcmp(recording->source->ops->name, "procfs") == 0)
         procfs_set_wanted(recording->source, record_wants, recording->core);
+    r = open_meters(recording, error);
+    if (r < 0)
+        return r;
     r = record_writer_new(fd, recording->source->ops->name, &recording->writer);
     return r < 0 ? error_errno(error, r, "writing the recording") : 0;
 }
@@ -258,6 +286,8 @@ static void record_close(struct recording *recording)
     record_writer_free(recording->writer);
     if (recording->source)
         recording->source->ops->free(recording->source);
+    gpu_meter_close(recording->gpu);
+    pss_reader_free(recording->pss);
     core_free(recording->core);
     io_closep(&recording->proc_fd);
 }

@@ -35,8 +35,7 @@ static const struct opt replay_table[] = {
     {"events", 'e', OPT_FLAG, NULL, "print every event", REPLAY(events), 0, 0},
     {"speed", 0, OPT_REAL, "FACTOR", "1 = as it was recorded (default: as fast as it goes)",
         REPLAY(speed), 0.001, 1e6},
-    {"usage", 'u', OPT_FLAG, NULL,
-        "print every agent's usage at every sample, as CSV or JSON, instead of the outcome",
+    {"usage", 'u', OPT_FLAG, NULL, "print every agent's usage at every sample (CSV, JSON)",
         REPLAY(usage), 0, 0},
     {NULL},
 };
@@ -46,6 +45,7 @@ struct ended_agent {
     char id[AC_AGENT_ID_MAX + 1];
     struct agent_totals totals;
     double seconds;
+    double gpu_memory_peak_mb, pss_mb; /* NaN = unknown */
 };
 
 struct told {
@@ -84,7 +84,9 @@ static void keep_agent(struct replay *replay, const struct agent *agent)
     struct mono end = agent->state == AGENT_EXITED ? agent->ended.mono : replay->now.mono;
     struct ended_agent *kept = &replay->ended[replay->n_ended++];
     *kept = (struct ended_agent){.totals = agent->totals,
-        .seconds = (double)mono_since(end, agent->added.mono) / NS_PER_SEC};
+        .seconds = (double)mono_since(end, agent->added.mono) / NS_PER_SEC,
+        .gpu_memory_peak_mb = agent->gpu_memory_peak_mb,
+        .pss_mb = agent->pss_mb};
     snprintf(kept->id, sizeof(kept->id), "%s", agent->spec.id);
 }
 
@@ -206,8 +208,8 @@ static double total(const struct agent_totals *totals, uint32_t known, double va
 static json_t *agent_json(const struct ended_agent *agent)
 {
     const struct agent_totals *t = &agent->totals;
-    return json_pack("{s:s, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", agent->id, "seconds",
-        agent->seconds, "cpu_seconds",
+    return json_pack("{s:s, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", agent->id,
+        "seconds", agent->seconds, "cpu_seconds",
         field_real(total(t, TOTALS_KNOWN_CPU, (double)t->cpu_ns / NS_PER_SEC)), "memory_peak_mb",
         field_real(total(t, TOTALS_KNOWN_MEMORY, (double)t->memory_peak_bytes / USAGE_MIB)),
         "disk_read_mb",
@@ -218,7 +220,9 @@ static json_t *agent_json(const struct ended_agent *agent)
         field_real(total(t, TOTALS_KNOWN_NETWORK,
             (double)(t->net_received_bytes + t->net_sent_bytes) / USAGE_MIB)),
         "processes_total", field_real(total(t, TOTALS_KNOWN_PROCESSES, (double)t->processes_total)),
-        "file_descriptors_peak", field_real(total(t, TOTALS_KNOWN_FDS, (double)t->fds_peak)));
+        "file_descriptors_peak", field_real(total(t, TOTALS_KNOWN_FDS, (double)t->fds_peak)),
+        "gpu_memory_peak_mb", field_real(agent->gpu_memory_peak_mb), "pss_mb",
+        field_real(agent->pss_mb));
 }
 
 static int print_result_json(const struct replay *replay, bool cut)
@@ -242,6 +246,7 @@ static const struct table_column result_columns[] = {
     {"READ", true, 0, 2},
     {"WRITTEN", true, 0, 2},
     {"NET", true, 0, 1},
+    {"GPU MEM", true, 0, 3},
     {"PROCS", true, 0, 0},
 };
 
@@ -261,7 +266,8 @@ static int print_result(const struct replay *replay, bool cut)
             total(t, TOTALS_KNOWN_DISK, (double)t->disk_read_bytes / USAGE_MIB),
             total(t, TOTALS_KNOWN_DISK, (double)t->disk_written_bytes / USAGE_MIB),
             total(t, TOTALS_KNOWN_NETWORK,
-                (double)(t->net_received_bytes + t->net_sent_bytes) / USAGE_MIB)};
+                (double)(t->net_received_bytes + t->net_sent_bytes) / USAGE_MIB),
+            agent->gpu_memory_peak_mb};
         table_row(table);
         table_cell(table, agent->id, STYLE_BOLD);
         table_cell(table, text_duration(text, agent->seconds), STYLE_NONE);

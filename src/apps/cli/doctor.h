@@ -36,6 +36,9 @@ void doctor_say(struct doctor_result *result, enum doctor_state state, const cha
 /* Finds our own cgroup v2 directory. */
 void doctor_find_cgroup(struct doctor *doctor);
 
+/* Whether this user has the capability (CAP_...) in effect. */
+bool doctor_holds(const struct doctor *doctor, unsigned capability);
+
 /* doctor_kernel.c: what the kernel offers */
 void doctor_kernel(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_btf(struct doctor *doctor, struct doctor_result *ret_result);
@@ -52,10 +55,12 @@ void doctor_hidepid(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_io(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_descriptors(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_open_files(struct doctor *doctor, struct doctor_result *ret_result);
+void doctor_pss(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_ptrace(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_devices(struct doctor *doctor, struct doctor_result *ret_result);
 
 /* doctor_daemon.c: the daemon and its state */
+void doctor_gpu(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_collector(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_daemon(struct doctor *doctor, struct doctor_result *ret_result);
 void doctor_state_directory(struct doctor *doctor, struct doctor_result *ret_result);

@@ -7,6 +7,7 @@
 #include "apps/cli/doctor.h"
 #include "engine/collector.h"
 #include "model/usage.h"
+#include "os/gpu_nvml.h"
 
 #define LEAST_FREE_MIB 256.0
 #define PATH_SIZE      512
@@ -31,6 +32,34 @@ void doctor_collector(struct doctor *doctor, struct doctor_result *ret_result)
                "network use stays unknown; see the points below for what is needed.",
         "%s: %s", source->ops->name, reason);
     source->ops->free(source);
+}
+
+/* A machine without a GPU lacks nothing. */
+void doctor_gpu(struct doctor *doctor, struct doctor_result *ret_result)
+{
+    struct gpu_nvml *gpu = NULL;
+    const struct gpu_process *processes;
+    size_t count;
+    struct ac_error error = {0};
+    (void)doctor;
+    int r = gpu_nvml_open(NULL, &gpu, &error);
+    if (r < 0) {
+        doctor_say(ret_result, r == -ENOENT ? DOCTOR_OK : DOCTOR_LIMITED,
+            r == -ENOENT ? NULL
+                         : "Load the NVIDIA driver that belongs to the library, or set gpu.library "
+                           "to off: GPU use of agents stays unknown.",
+            "unknown: %s", error.message);
+        return;
+    }
+    uint32_t devices = gpu_nvml_devices(gpu), known = 0;
+    if (gpu_nvml_read(gpu, &processes, &count) == 0)
+        known = gpu_nvml_complete(gpu);
+    bool memory = known & GPU_KNOWN_MEMORY, compute = known & GPU_KNOWN_COMPUTE;
+    doctor_say(ret_result, memory && compute ? DOCTOR_OK : DOCTOR_LIMITED,
+        memory && compute ? NULL : "A device or its driver does not tell: that stays unknown.",
+        "libnvidia-ml.so.1: %u device%s; per process: memory %s, use %s", devices,
+        devices == 1 ? "" : "s", memory ? "yes" : "unknown", compute ? "yes" : "unknown");
+    gpu_nvml_close(gpu);
 }
 
 void doctor_daemon(struct doctor *doctor, struct doctor_result *ret_result)

@@ -81,6 +81,12 @@ static bool effective_capabilities(const struct doctor *doctor, uint64_t *ret_se
     return true;
 }
 
+bool doctor_holds(const struct doctor *doctor, unsigned capability)
+{
+    uint64_t set;
+    return effective_capabilities(doctor, &set) && (set >> capability & 1);
+}
+
 void doctor_capabilities(struct doctor *doctor, struct doctor_result *ret_result)
 {
     uint64_t set = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -73,8 +74,8 @@ static void count_readable(const struct doctor *doctor, unsigned *ret_seen, unsi
             continue;
         snprintf(path, sizeof(path), "%s/io", entry->d_name);
         ssize_t n = io_read_file(doctor->proc_fd, path, text, sizeof(text));
-        if (n == -ENOENT || n == -ESRCH)
-            continue; /* ended meanwhile */
+        if (n < 0 && n != -EACCES && n != -EPERM)
+            continue; /* ended meanwhile, or has no such thing */
         (*ret_seen)++;
         *ret_readable += n >= 0;
     }
@@ -100,9 +101,23 @@ void doctor_io(struct doctor *doctor, struct doctor_result *ret_result)
     count_readable(doctor, &seen, &readable);
     if (seen == readable)
         doctor_say(ret_result, DOCTOR_OK, NULL, "of all %u processes", seen);
+    else if (doctor_holds(doctor, CAP_SYS_PTRACE))
+        doctor_say(ret_result, DOCTOR_OK, NULL,
+            "of %u of %u processes; the kernel keeps the rest to itself", readable, seen);
     else
         doctor_say(ret_result, DOCTOR_LIMITED, geteuid() == 0 ? no_ptrace : no_root,
             "of %u of %u processes", readable, seen);
+}
+
+void doctor_pss(struct doctor *doctor, struct doctor_result *ret_result)
+{
+    char text[2048];
+    if (io_read_file(doctor->proc_fd, "self/smaps_rollup", text, sizeof(text)) <= 0)
+        doctor_say(ret_result, DOCTOR_LIMITED,
+            "Linux 4.14 or newer with CONFIG_PROC_PAGE_MONITOR tells it; PSS stays unknown.",
+            "no /proc/PID/smaps_rollup");
+    else
+        doctor_say(ret_result, DOCTOR_OK, NULL, "/proc/PID/smaps_rollup");
 }
 
 void doctor_descriptors(struct doctor *doctor, struct doctor_result *ret_result)

@@ -22,6 +22,8 @@ static struct proc_record procs[50];
 static struct exit_record exits[5];
 static struct slot_record slots[4];
 static struct group_record groups[3];
+static struct gpu_process gpus[3];
+static struct pss_record pss[2];
 static struct agent_spec spec;
 
 /* Different bytes everywhere, so that a field that is missing or moved shows. */
@@ -45,6 +47,10 @@ static void make_sample(struct sample *ret_sample, unsigned seed)
     fill(exits, sizeof(exits), seed + 1);
     fill(slots, sizeof(slots), seed + 2);
     fill(groups, sizeof(groups), seed + 3);
+    fill(gpus, sizeof(gpus), seed + 4);
+    fill(pss, sizeof(pss), seed + 5);
+    for (size_t i = 0; i < ARRAY_SIZE(gpus); i++)
+        memset(&gpus[i].memory_hidden, (int)(i + seed) % 2, sizeof(gpus[i].memory_hidden));
     for (size_t i = 0; i < ARRAY_SIZE(procs); i++)
         procs[i].name[15] = '\0';
     sample.when = (struct moment){{seed * NS_PER_SEC}, (int64_t)seed * 1000};
@@ -62,6 +68,11 @@ static void make_sample(struct sample *ret_sample, unsigned seed)
     sample.n_slots = ARRAY_SIZE(slots);
     sample.groups = groups;
     sample.n_groups = ARRAY_SIZE(groups);
+    sample.gpus = gpus;
+    sample.n_gpus = ARRAY_SIZE(gpus);
+    sample.gpus_known = seed + 7;
+    sample.pss = pss;
+    sample.n_pss = ARRAY_SIZE(pss);
     *ret_sample = sample;
 }
 
@@ -144,6 +155,14 @@ static void test_what_was_written_is_read_back(void **state)
         assert_true(read.machine.capacity_cores == 1.5 * i);
         assert_int_equal(read.n_procs, ARRAY_SIZE(procs));
         assert_string_equal(read.procs[9].name, procs[9].name);
+        assert_int_equal(read.n_gpus, ARRAY_SIZE(gpus));
+        assert_int_equal(read.gpus_known, i + 7);
+        assert_int_equal(read.gpus[2].pid, gpus[2].pid);
+        assert_int_equal(read.gpus[2].memory_bytes, gpus[2].memory_bytes);
+        assert_int_equal(read.gpus[2].memory_hidden, gpus[2].memory_hidden);
+        assert_int_equal(read.n_pss, ARRAY_SIZE(pss));
+        assert_int_equal(read.pss[1].pss_bytes, pss[1].pss_bytes);
+        assert_int_equal(read.pss[1].start_ticks, pss[1].start_ticks);
         assert_same_encoding(&read, &expected);
     }
     assert_int_equal(n_told, 1);
@@ -300,6 +319,23 @@ static void test_records_of_other_versions_keep_what_both_know(void **state)
     assert_int_equal(record_decode(RECORD_FRAME_SAMPLE, longer, 59, &frame), 0);
     assert_int_equal(record_decode(RECORD_FRAME_SAMPLE, unknown, 11, &frame), -EBADMSG);
     assert_int_equal(record_decode(RECORD_FRAME_SAMPLE, longer, 58, &frame), -EBADMSG);
+    /* Before there were GPUs: none is known. */
+    assert_int_equal(frame.sample.gpus_known, 0);
+    assert_int_equal(frame.sample.n_gpus, 0);
+    record_frame_done(&frame);
+}
+
+/* A byte that is neither 0 nor 1 is no bool: it must not get into one. */
+static void test_a_damaged_truth_is_true(void **state)
+{
+    uint8_t payload[8 + 32 + 8 + 29] = {1, 0, 32, 0, 1, 0, 0, 0, [40] = 8, 0, 29, 0, 1, 0, 0, 0};
+    struct record_frame frame = {0};
+
+    (void)state;
+    payload[48 + 12] = 0x80;
+    assert_int_equal(record_decode(RECORD_FRAME_SAMPLE, payload, sizeof(payload), &frame), 0);
+    assert_int_equal(frame.sample.n_gpus, 1);
+    assert_true(frame.sample.gpus[0].memory_hidden);
     record_frame_done(&frame);
 }
 
@@ -361,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_other_files_are_refused),
         cmocka_unit_test(test_frames_of_newer_writers_are_passed_over),
         cmocka_unit_test(test_records_of_other_versions_keep_what_both_know),
+        cmocka_unit_test(test_a_damaged_truth_is_true),
         cmocka_unit_test(test_every_failure_is_reported),
         cmocka_unit_test(test_every_failure_to_write_is_reported),
     };
