@@ -146,7 +146,8 @@ extern const struct schema schema_usage, schema_limits, schema_agent, schema_age
     schema_agents, schema_alert, schema_alerts, schema_allocation, schema_allocations,
     schema_prediction, schema_pool, schema_pools, schema_event, schema_system, schema_history,
     schema_stopped, schema_health, schema_problem;
-extern const struct schema schema_range, schema_top, schema_quantile, schema_usage_totals;
+extern const struct schema schema_range, schema_top, schema_quantile, schema_usage_totals,
+    schema_verification;
 
 extern const char *const words_range_aggregate[], *const words_top_aggregate[];
 

@@ -294,6 +294,7 @@ static const struct schema_field history_fields[] = {
     ANSWER("step_seconds", FIELD_NUMBER, "Of a point; 0 = each sample is one"),
     ANSWER_WORD("source", words_history, "recent: finer than a minute; minutes: a minute or more"),
     ANSWER_OF("points", FIELD_LIST, &schema_point, "Oldest first; gaps have none"),
+    ANSWER_OR_NULL("error", FIELD_TEXT, "Why the answer ends early; null: it does not"),
 };
 SCHEMA(schema_history, "History", "Usage over time", history_fields)
 

@@ -163,6 +163,7 @@ static SCHEMA(schema_series, "RangeSeries", "One subject over time", series_fiel
         SPAN_FIELDS,
         ANSWER_WORD("aggregate", words_range_aggregate, "As asked for"),
         ANSWER_OF("series", FIELD_LIST, &schema_series, "In the order of the question"),
+        ANSWER_OR_NULL("error", FIELD_TEXT, "Why the answer ends early; null: it does not"),
 };
 SCHEMA(schema_range, "Range", "Usage of several subjects over time", range_fields)
 
@@ -222,3 +223,15 @@ static SCHEMA(schema_totals_sum, "UsageTotalsSum", "What all used together", tot
         ANSWER_OF("total", FIELD_OBJECT, &schema_totals_sum, "Of all rows, also left-out ones"),
 };
 SCHEMA(schema_usage_totals, "UsageTotals", "What was used in a span", totals_fields)
+
+static const struct schema_field finding_fields[] = {
+    ANSWER("text", FIELD_TEXT, "Where and what"),
+};
+static SCHEMA(schema_finding, "HistoryFinding", "A damage", finding_fields)
+
+    static const struct schema_field verification_fields[] = {
+        ANSWER_OF("messages", FIELD_LIST, &schema_finding, "The first 1,000 findings"),
+        ANSWER("findings", FIELD_INTEGER, "All of them; 0 = everything is as it was written"),
+};
+SCHEMA(schema_verification, "HistoryVerification", "Whether the history is as it was written",
+    verification_fields)

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "net/query.h"
 
 #define TARGET_MAX 4096
 
@@ -19,6 +20,7 @@ void reply_init(struct net_reply *reply)
 void reply_done(struct net_reply *reply)
 {
     buf_done(&reply->body);
+    query_free(TAKE_PTR(reply->query));
 }
 
 const char *status_title(unsigned status)
@@ -66,20 +68,25 @@ int call_problem(struct net_call *call, unsigned status, const char *field, cons
     return 0;
 }
 
-int call_error(struct net_call *call, int code, const struct ac_error *error)
+unsigned status_of_error(int code)
 {
     static const struct {
         int code;
         unsigned status;
     } statuses[] = {{-EINVAL, 400}, {-ERANGE, 400}, {-ESRCH, 400}, {-EACCES, 403}, {-EPERM, 403},
-        {-ENOENT, 404}, {-EEXIST, 409}, {-EALREADY, 409}, {-ENOSPC, 503}, {-ENOMEM, 503}};
-    unsigned status = 500;
+        {-ENOENT, 404}, {-EEXIST, 409}, {-EALREADY, 409}, {-ENOSPC, 503}, {-ENOMEM, 503},
+        {-ECANCELED, 503}};
     for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
         if (statuses[i].code == code)
-            status = statuses[i].status;
+            return statuses[i].status;
     }
-    return call_problem(
-        call, status, NULL, "%s", error && error->message[0] ? error->message : strerror(-code));
+    return 500;
+}
+
+int call_error(struct net_call *call, int code, const struct ac_error *error)
+{
+    return call_problem(call, status_of_error(code), NULL, "%s",
+        error && error->message[0] ? error->message : strerror(-code));
 }
 
 void context_daemon_stats(const struct net_context *context, struct net_daemon_stats *ret_stats)
@@ -368,14 +375,29 @@ static int dispatch(struct net_call *call)
     return with_body(call);
 }
 
+/* For callers that have no other thread. */
+static void run_here(struct net_reply *reply)
+{
+    struct net_query *query = TAKE_PTR(reply->query);
+    query_run(query);
+    buf_done(&reply->body);
+    *reply = query->reply;
+    reply_init(&query->reply);
+    query_free(query);
+}
+
 void net_dispatch(
     struct net_context *context, const struct net_request *request, struct net_reply *reply)
 {
     struct net_call call = {
         .context = context, .request = request, .reply = reply, .out = {.out = &reply->body}};
     int r = dispatch(&call);
-    if (r < 0)
+    if (r < 0) {
         call_error(&call, r, NULL);
+        query_free(TAKE_PTR(reply->query));
+    }
+    if (reply->query && !request->takes_query)
+        run_here(reply);
     if (reply->body.failed) {
         buf_clear(&reply->body);
         reply_problem(reply, 503, NULL, "out of memory");

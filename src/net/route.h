@@ -26,6 +26,7 @@ struct net_request {
     const char *content_type;
     const char *accept;
     const char *last_event_id;
+    bool takes_query; /* the caller runs .query of the reply; else the dispatcher does */
     const char *body;
     size_t body_size;
     struct net_peer peer;
@@ -40,6 +41,8 @@ struct stream_filter {
     uint32_t uid;
 };
 
+struct net_query;
+
 /* The answer. The caller inits with reply_init and frees with reply_done. */
 struct net_reply {
     unsigned status;
@@ -49,7 +52,8 @@ struct net_reply {
     bool stream;              /* then .filter and .resume count, and there is no body */
     struct stream_filter filter;
     bool has_resume;
-    uint64_t resume; /* after this event */
+    uint64_t resume;         /* after this event */
+    struct net_query *query; /* not NULL: running it (net/query.h) gives the answer */
 };
 
 void reply_init(struct net_reply *reply);
@@ -132,6 +136,9 @@ int call_error(struct net_call *call, int code, const struct ac_error *error);
 /* The same without a call, for refusals before routing. */
 void reply_problem(struct net_reply *reply, unsigned status, const char *field, const char *detail);
 
+/* 400 for -EINVAL, and so on. */
+unsigned status_of_error(int code);
+
 /* "Not Found". */
 const char *status_title(unsigned status);
 
@@ -174,6 +181,7 @@ int route_agent_history(struct net_call *call);
 int route_history_range(struct net_call *call);
 int route_history_top(struct net_call *call);
 int route_history_quantile(struct net_call *call);
+int route_history_verify(struct net_call *call);
 int route_usage_totals(struct net_call *call);
 
 int route_allocation_post(struct net_call *call);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/system/history and /v1/agents/{id}/history: from memory where that holds the whole span,
  * else from disk. */
-#include "net/route.h"
+#include "net/query.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,19 +14,27 @@
 #define MINUTE_NS     (60 * NS_PER_SEC)
 
 struct span {
-    const char *subject; /* "" = the machine */
-    int64_t known_from;  /* when the subject was added; 0 = unknown */
+    char subject[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
+    int64_t known_from;                /* when the subject was added; 0 = unknown */
     int64_t since, until;
     uint64_t step;
     uint64_t limit;
+};
+
+struct usage_query {
+    struct net_query query;
+    struct span span;
+    bool only_stored; /* nobody knows the subject, unless the store does */
+    double interval_seconds;
+    struct ac_usage *usages; /* of the span, in memory */
+    size_t n;
 };
 
 static bool take_span(struct net_call *call, const struct agent *agent, struct span *ret_span)
 {
     const struct span_query *query = &call->query.history;
     int64_t now = call->request->now.wall_ns;
-    *ret_span = (struct span){.subject = agent ? agent->spec.id : "",
-        .known_from = agent ? agent->added.wall_ns : 0,
+    *ret_span = (struct span){.known_from = agent ? agent->added.wall_ns : 0,
         .since =
             schema_given(query, HISTORY_SINCE) ? query->since_ns : now - 3600 * (int64_t)NS_PER_SEC,
         .until = schema_given(query, HISTORY_UNTIL) ? query->until_ns : now,
@@ -56,8 +64,8 @@ static uint64_t fitting_step(const struct span *span, uint64_t at_least)
 
 static int write_point(void *userdata, const struct history_point *point)
 {
-    struct net_call *call = userdata;
-    struct json_writer *w = &call->out;
+    struct usage_query *ask = userdata;
+    struct json_writer *w = &ask->query.out;
     json_object_begin(w);
     json_field_time(w, "time", point->from_ns);
     json_field_uint(w, "samples", point->samples);
@@ -68,44 +76,48 @@ static int write_point(void *userdata, const struct history_point *point)
     json_key(w, "max");
     encode_usage(w, &point->max);
     json_object_end(w);
-    return w->out->failed ? -ENOMEM : 0;
+    return w->out->failed ? -ENOMEM : query_flush(&ask->query);
 }
 
-static void write_head(struct net_call *call, const struct span *span)
+static void write_head(struct usage_query *ask)
 {
-    struct json_writer *w = &call->out;
+    struct json_writer *w = &ask->query.out;
     json_object_begin(w);
-    json_field_text(w, "subject", span->subject[0] ? span->subject : NULL);
-    json_field_time(w, "since", span->since);
-    json_field_time(w, "until", span->until);
+    json_field_text(w, "subject", ask->span.subject[0] ? ask->span.subject : NULL);
+    json_field_time(w, "since", ask->span.since);
+    json_field_time(w, "until", ask->span.until);
     json_key(w, "points");
     json_array_begin(w);
 }
 
-/* What the points are is known when they are written. */
-static void write_tail(struct net_call *call, uint64_t step_ns)
+/* What the points are is known when they are written; so is why some are missing. */
+static int write_tail(
+    struct usage_query *ask, uint64_t step_ns, int r, const struct ac_error *error)
 {
-    struct json_writer *w = &call->out;
+    struct json_writer *w = &ask->query.out;
+    if (r < 0 && !ask->query.begun)
+        return query_error(&ask->query, r, error);
     json_array_end(w);
     json_field_double(w, "step_seconds", (double)step_ns / NS_PER_SEC);
     json_field_text(w, "source", step_ns >= MINUTE_NS ? "minutes" : "recent");
+    json_field_text(w, "error", r < 0 ? query_reason(&ask->query, r, error) : NULL);
     json_object_end(w);
+    return 0;
 }
 
-static int answer_recent(
-    struct net_call *call, struct span *span, const struct ac_usage *usages, size_t n)
+static int answer_recent(struct usage_query *ask)
 {
-    if (n > span->limit && (span->step == 0 || span_length(span) / span->step >= span->limit))
+    struct span *span = &ask->span;
+    if (ask->n > span->limit && (span->step == 0 || span_length(span) / span->step >= span->limit))
         span->step = fitting_step(span, span->step);
-    write_head(call, span);
-    int r = fold_usages(usages, n, span->step, write_point, call);
-    write_tail(call, span->step);
-    return r;
+    write_head(ask);
+    int r = fold_usages(ask->usages, ask->n, span->step, write_point, ask);
+    return write_tail(ask, span->step, r, NULL);
 }
 
 /* Points of the store, and where they end: what is newer is still in memory only. */
 struct stored {
-    struct net_call *call;
+    struct usage_query *ask;
     int64_t end;
     uint64_t step, count;
 };
@@ -116,31 +128,26 @@ static int write_stored(void *userdata, const struct history_point *point)
     stored->end = point->from_ns + (int64_t)MAX(point->step_ns, (uint64_t)1);
     stored->step = MAX(stored->step, point->step_ns);
     stored->count++;
-    return write_point(stored->call, point);
+    return write_point(stored->ask, point);
 }
 
-static int answer_stored(
-    struct net_call *call, struct span *span, const struct ac_usage *usages, size_t n)
+static int answer_stored(struct usage_query *ask)
 {
+    struct span *span = &ask->span;
     struct ac_error error = {0};
-    struct net_daemon_stats stats;
-    struct stored stored = {.call = call, .end = span->since};
+    struct stored stored = {.ask = ask, .end = span->since};
     size_t newer = 0;
-    context_daemon_stats(call->context, &stats);
-    uint64_t finest = (uint64_t)(stats.interval_seconds * (double)NS_PER_SEC);
+    uint64_t finest = (uint64_t)(ask->interval_seconds * (double)NS_PER_SEC);
     if (span_length(span) / MAX(MAX(span->step, finest), NS_PER_MSEC) >= span->limit)
         span->step = fitting_step(span, span->step);
-    write_head(call, span);
-    int r = history_range(call->context->history, span->subject, span->since, span->until,
-        span->step, (uint32_t)span->limit, write_stored, &stored, &error);
-    if (r < 0)
-        return call_error(call, r, &error);
-    while (newer < n && usages[newer].timestamp_ns < stored.end)
+    write_head(ask);
+    int r = history_range(ask->query.history, span->subject, span->since, span->until, span->step,
+        (uint32_t)span->limit, write_stored, &stored, &error);
+    while (newer < ask->n && ask->usages[newer].timestamp_ns < stored.end)
         newer++;
-    if (stored.count < span->limit)
-        r = fold_usages(usages + newer, n - newer, stored.step, write_point, call);
-    write_tail(call, stored.step);
-    return r;
+    if (r >= 0 && stored.count < span->limit)
+        r = fold_usages(ask->usages + newer, ask->n - newer, stored.step, write_point, ask);
+    return write_tail(ask, stored.step, r, &error);
 }
 
 static int stop_at_first(void *userdata, const struct history_point *point)
@@ -151,60 +158,83 @@ static int stop_at_first(void *userdata, const struct history_point *point)
 }
 
 /* Whether memory has all of the span that there is. */
-static bool recent_covers(
-    const struct net_call *call, const struct span *span, const struct ac_usage *usages, size_t n)
+static bool recent_covers(const struct usage_query *ask)
 {
-    struct net_daemon_stats stats;
-    struct history *history = call->context->history;
-    if (!history)
+    const struct span *span = &ask->span;
+    if (!ask->query.history)
         return true;
-    if (n == 0)
+    if (ask->n == 0)
         return false;
-    context_daemon_stats(call->context, &stats);
-    int64_t first = usages[0].timestamp_ns;
-    int64_t slack = (int64_t)((stats.interval_seconds * 2 + 1) * NS_PER_SEC);
+    int64_t first = ask->usages[0].timestamp_ns;
+    int64_t slack = (int64_t)((ask->interval_seconds * 2 + 1) * NS_PER_SEC);
     if (first <= MAX(span->since, span->known_from) + slack)
         return true;
-    return history_range(
-               history, span->subject, span->since, first, 0, 1, stop_at_first, NULL, NULL) == 0;
+    return history_range(ask->query.history, span->subject, span->since, first, 0, 1, stop_at_first,
+               NULL, NULL) == 0;
 }
 
-static int answer_history(struct net_call *call, const struct agent *agent, const char *subject)
+static int run_usage(struct net_query *query)
 {
+    struct usage_query *ask = (struct usage_query *)query;
+    if (ask->only_stored) {
+        struct ac_error error = {0};
+        int r = history_range(
+            query->history, ask->span.subject, 0, INT64_MAX, 0, 1, stop_at_first, NULL, &error);
+        if (r < 0)
+            return query_error(query, r, &error);
+        if (r == 0)
+            return query_problem(query, 404, "agent %s is not known", ask->span.subject);
+    }
+    return recent_covers(ask) ? answer_recent(ask) : answer_stored(ask);
+}
+
+static void usage_done(struct net_query *query)
+{
+    mem_free(((struct usage_query *)query)->usages);
+}
+
+static int plan(
+    struct net_call *call, const struct agent *agent, const char *subject, bool only_stored)
+{
+    struct net_daemon_stats stats;
     struct span span;
-    struct ac_usage *usages cleanup_free = NULL;
     if (!take_span(call, agent, &span))
         return 0;
-    span.subject = subject;
-    int64_t n = core_history(call->context->core, span.subject, span.since, span.until, &usages);
-    if (n < 0)
-        return (int)n;
-    if (recent_covers(call, &span, usages, (size_t)n))
-        return answer_recent(call, &span, usages, (size_t)n);
-    return answer_stored(call, &span, usages, (size_t)n);
+    memcpy(span.subject, subject, strlen(subject) + 1);
+    context_daemon_stats(call->context, &stats);
+    struct usage_query *ask = mem_alloc(sizeof(*ask));
+    if (!ask)
+        return -ENOMEM;
+    *ask = (struct usage_query){.query = {.run = run_usage, .done = usage_done},
+        .span = span,
+        .only_stored = only_stored,
+        .interval_seconds = stats.interval_seconds};
+    int r = query_plan(call, &ask->query);
+    int64_t n =
+        r < 0 ? r
+              : core_history(call->context->core, subject, span.since, span.until, &ask->usages);
+    ask->n = n < 0 ? 0 : (size_t)n;
+    return n < 0 ? (int)n : 0;
 }
 
 int route_system_history(struct net_call *call)
 {
-    return answer_history(call, NULL, "");
+    return plan(call, NULL, "", false);
 }
 
 /* An agent that is forgotten, or that ended before a restart, is known to the store only. Whose it
  * was is not, so that only those see it who may see everything. */
-static bool is_only_stored(const struct net_call *call)
+static bool may_be_stored(const struct net_call *call)
 {
     const struct net_context *context = call->context;
-    if (!context->history || !call->request->peer.privileged || !ac_agent_id_valid(call->param) ||
-        registry_get(core_registry(context->core), call->param))
-        return false;
-    return history_range(context->history, call->param, 0, call->request->now.wall_ns, 0, 1,
-               stop_at_first, NULL, NULL) > 0;
+    return context->history && call->request->peer.privileged && ac_agent_id_valid(call->param) &&
+           !registry_get(core_registry(context->core), call->param);
 }
 
 int route_agent_history(struct net_call *call)
 {
-    if (is_only_stored(call))
-        return answer_history(call, NULL, call->param);
+    if (may_be_stored(call))
+        return plan(call, NULL, call->param, true);
     const struct agent *agent = call_agent(call);
-    return agent ? answer_history(call, agent, agent->spec.id) : 0;
+    return agent ? plan(call, agent, agent->spec.id, false) : 0;
 }

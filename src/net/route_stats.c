@@ -23,8 +23,12 @@ static const uint32_t resource_fields[] = {
     [AC_FILE_DESCRIPTORS] = AC_KNOWN_FILE_DESCRIPTORS,
 };
 
-struct range_call {
-    struct net_call *call;
+struct range_query {
+    struct net_query query;
+    struct stats_span span;
+    struct stats_subjects subjects;
+    uint64_t step_ns;
+    uint32_t limit;  /* of one series */
     uint32_t fields; /* enum ac_usage_field bits that are answered */
     unsigned aggregate;
 };
@@ -64,8 +68,8 @@ static bool take_metrics(struct net_call *call, uint32_t *ret_fields)
 
 static int write_range_point(void *userdata, const struct history_point *point)
 {
-    const struct range_call *range = userdata;
-    struct json_writer *w = &range->call->out;
+    struct range_query *range = userdata;
+    struct json_writer *w = &range->query.out;
     struct ac_usage usage = range->aggregate == RANGE_MIN   ? point->min
                             : range->aggregate == RANGE_MAX ? point->max
                                                             : point->mean;
@@ -77,86 +81,109 @@ static int write_range_point(void *userdata, const struct history_point *point)
     json_key(w, "usage");
     encode_usage(w, &usage);
     json_object_end(w);
-    return w->out->failed ? -ENOMEM : 0;
+    return w->out->failed ? -ENOMEM : query_flush(&range->query);
 }
 
-static int write_series(struct range_call *range, const char *subject,
-    const struct stats_span *span, uint32_t limit, struct ac_error *error)
+static int write_series(struct range_query *range, const char *subject, struct ac_error *error)
 {
     const struct history_query query = {.subject = subject,
-        .from_ns = span->since,
-        .to_ns = span->until,
-        .step_ns = range->call->query.stats.step_ns,
-        .limit = limit,
+        .from_ns = range->span.since,
+        .to_ns = range->span.until,
+        .step_ns = range->step_ns,
+        .limit = range->limit,
         .metrics = range->fields};
-    struct json_writer *w = &range->call->out;
+    struct json_writer *w = &range->query.out;
     struct history_info info = {0};
     json_object_begin(w);
     json_field_text(w, "agent_id", subject[0] ? subject : NULL);
     json_key(w, "points");
     json_array_begin(w);
-    int r = history_range_query(
-        range->call->context->history, &query, write_range_point, range, &info, error);
+    int r =
+        history_range_query(range->query.history, &query, write_range_point, range, &info, error);
+    info.limited |= r < 0;
     json_array_end(w);
     stats_write_info(w, &info);
     json_object_end(w);
     return r;
 }
 
-static int answer_range(
-    struct range_call *range, const struct stats_span *span, const struct stats_subjects *subjects)
+/* An answer that has begun says at its end why it is not whole. */
+static int run_range(struct net_query *query)
 {
-    struct net_call *call = range->call;
-    const struct stats_query *query = &call->query.stats;
-    struct json_writer *w = &call->out;
+    struct range_query *range = (struct range_query *)query;
+    struct json_writer *w = &query->out;
     struct ac_error error = {0};
-    uint64_t limit = schema_given(query, RANGE_LIMIT) ? query->limit : POINTS_SERIES;
-    limit = MIN(limit, POINTS_MAX / MAX(subjects->count, (size_t)1));
+    int r = 0;
     json_object_begin(w);
-    stats_write_span(w, span);
+    stats_write_span(w, &range->span);
     json_field_text(w, "aggregate", words_range_aggregate[range->aggregate]);
     json_key(w, "series");
     json_array_begin(w);
-    for (size_t i = 0; i < subjects->count; i++) {
-        int r = write_series(range, subjects->names[i], span, (uint32_t)limit, &error);
-        if (r < 0)
-            return call_error(call, r, &error);
-    }
+    for (size_t i = 0; r >= 0 && i < range->subjects.count; i++)
+        r = write_series(range, range->subjects.names[i], &error);
+    if (r < 0 && !query->begun)
+        return query_error(query, r, &error);
     json_array_end(w);
+    json_field_text(w, "error", r == 0 ? NULL : query_reason(query, r, &error));
     json_object_end(w);
     return 0;
 }
 
+static void range_done(struct net_query *query)
+{
+    stats_subjects_done(&((struct range_query *)query)->subjects);
+}
+
 int route_history_range(struct net_call *call)
 {
-    struct range_call range = {.call = call, .aggregate = call->query.stats.aggregate};
-    struct stats_subjects subjects CLEANUP(stats_subjects_done) = {0};
+    const struct stats_query *query = &call->query.stats;
     struct stats_span span;
-    if (!stats_take_span(call, &span) || !take_metrics(call, &range.fields) || !stats_stored(call))
+    struct stats_subjects subjects CLEANUP(stats_subjects_done) = {0};
+    uint32_t fields;
+    if (!stats_take_span(call, &span) || !take_metrics(call, &fields) || !stats_stored(call))
         return 0;
     int r = stats_subjects_take(call, SERIES_MAX, &subjects);
     if (r != 0)
         return MIN(r, 0);
-    return answer_range(&range, &span, &subjects);
+    struct range_query *range = mem_alloc(sizeof(*range));
+    if (!range)
+        return -ENOMEM;
+    uint64_t limit = schema_given(query, RANGE_LIMIT) ? query->limit : POINTS_SERIES;
+    *range = (struct range_query){.query = {.run = run_range, .done = range_done},
+        .span = span,
+        .subjects = subjects,
+        .step_ns = query->step_ns,
+        .limit = (uint32_t)MIN(limit, POINTS_MAX / MAX(subjects.count, (size_t)1)),
+        .fields = fields,
+        .aggregate = query->aggregate};
+    subjects = (struct stats_subjects){0};
+    return query_plan(call, &range->query);
 }
 
 /* ---- Top */
 
+struct top_query {
+    struct net_query query;
+    struct stats_span span;
+    struct stats_scope scope;
+    uint32_t n;
+    unsigned metric, aggregate;
+};
+
 static bool top_filter(void *userdata, const struct history_subject *subject)
 {
-    return stats_wanted(userdata, subject->name);
+    return stats_scope_has(userdata, subject->name);
 }
 
-static void write_top(struct net_call *call, const struct stats_span *span,
-    const struct history_info *info, const struct history_top_row *rows, int n)
+static void write_top(struct top_query *top, const struct history_info *info,
+    const struct history_top_row *rows, int n)
 {
-    const struct stats_query *query = &call->query.stats;
-    struct json_writer *w = &call->out;
+    struct json_writer *w = &top->query.out;
     json_object_begin(w);
-    stats_write_span(w, span);
-    json_field_text(w, "metric", words_resource[query->metric]);
-    json_field_text(w, "aggregate", words_top_aggregate[query->aggregate]);
-    json_field_text(w, "unit", stats_unit((enum ac_resource)query->metric));
+    stats_write_span(w, &top->span);
+    json_field_text(w, "metric", words_resource[top->metric]);
+    json_field_text(w, "aggregate", words_top_aggregate[top->aggregate]);
+    json_field_text(w, "unit", stats_unit((enum ac_resource)top->metric));
     stats_write_info(w, info);
     json_key(w, "top");
     json_array_begin(w);
@@ -170,60 +197,91 @@ static void write_top(struct net_call *call, const struct stats_span *span,
     json_object_end(w);
 }
 
+static int run_top(struct net_query *query)
+{
+    struct top_query *top = (struct top_query *)query;
+    struct history_top_row *rows cleanup_free = mem_alloc_array(top->n, sizeof(*rows));
+    struct history_info info = {0};
+    struct ac_error error = {0};
+    if (!rows)
+        return -ENOMEM;
+    int r = history_top(query->history, (enum ac_resource)top->metric,
+        (enum history_aggregate)top->aggregate, top->span.since, top->span.until, top->n,
+        top->scope.all ? NULL : top_filter, &top->scope, rows, &info, &error);
+    if (r < 0)
+        return query_error(query, r, &error);
+    write_top(top, &info, rows, r);
+    return 0;
+}
+
+static void top_done(struct net_query *query)
+{
+    stats_scope_done(&((struct top_query *)query)->scope);
+}
+
 int route_history_top(struct net_call *call)
 {
     const struct stats_query *query = &call->query.stats;
-    struct history_top_row *rows cleanup_free = NULL;
-    struct history_info info = {0};
-    struct ac_error error = {0};
     struct stats_span span;
-    uint32_t n = schema_given(query, TOP_N) ? (uint32_t)query->limit : 10;
     if (!stats_take_span(call, &span) || !stats_stored(call))
         return 0;
-    rows = mem_alloc_array(n, sizeof(*rows));
-    if (!rows)
+    struct top_query *top = mem_alloc(sizeof(*top));
+    if (!top)
         return -ENOMEM;
-    int r = history_top(call->context->history, (enum ac_resource)query->metric,
-        (enum history_aggregate)query->aggregate, span.since, span.until, n, top_filter, call, rows,
-        &info, &error);
-    if (r < 0)
-        return call_error(call, r, &error);
-    write_top(call, &span, &info, rows, r);
-    return 0;
+    *top = (struct top_query){.query = {.run = run_top, .done = top_done},
+        .span = span,
+        .n = schema_given(query, TOP_N) ? (uint32_t)query->limit : 10,
+        .metric = query->metric,
+        .aggregate = query->aggregate};
+    int r = query_plan(call, &top->query);
+    return r < 0 ? r : stats_scope_take(call, NULL, NULL, &top->scope);
 }
 
 /* ---- Quantile */
 
-static int ask_quantile(struct net_call *call, const struct stats_span *span,
-    const struct stats_subjects *subjects, double q)
+struct quantile_query {
+    struct net_query query;
+    struct stats_span span;
+    struct stats_subjects subjects;
+    unsigned metric;
+    double q;
+};
+
+static int run_quantile(struct net_query *query)
 {
-    const struct stats_query *query = &call->query.stats;
-    const char **names cleanup_free = mem_alloc_array(subjects->count + 1, sizeof(*names));
-    struct json_writer *w = &call->out;
+    struct quantile_query *ask = (struct quantile_query *)query;
+    size_t count = ask->subjects.count;
+    const char **names cleanup_free = mem_alloc_array(count + 1, sizeof(*names));
+    struct json_writer *w = &query->out;
     struct history_info info = {0};
     struct ac_error error = {0};
     double value = NAN;
     if (!names)
         return -ENOMEM;
-    for (size_t i = 0; i < subjects->count; i++)
-        names[i] = subjects->names[i];
-    int r = subjects->count == 0
+    for (size_t i = 0; i < count; i++)
+        names[i] = ask->subjects.names[i];
+    int r = count == 0
                 ? 0
-                : history_quantile(call->context->history, (enum ac_resource)query->metric, names,
-                      subjects->count, q, span->since, span->until, &value, &info, &error);
+                : history_quantile(query->history, (enum ac_resource)ask->metric, names, count,
+                      ask->q, ask->span.since, ask->span.until, &value, &info, &error);
     if (r < 0)
-        return call_error(call, r, &error);
+        return query_error(query, r, &error);
     json_object_begin(w);
-    stats_write_span(w, span);
-    json_field_text(w, "metric", words_resource[query->metric]);
-    json_field_double(w, "q", q);
-    json_field_text(w, "unit", stats_unit((enum ac_resource)query->metric));
+    stats_write_span(w, &ask->span);
+    json_field_text(w, "metric", words_resource[ask->metric]);
+    json_field_double(w, "q", ask->q);
+    json_field_text(w, "unit", stats_unit((enum ac_resource)ask->metric));
     json_field_double_or_null(w, "value", isfinite(value), value);
     json_field_bool(w, "exact", info.error_bound == 0 && info.resolution_ns == 0);
-    json_field_uint(w, "subjects", subjects->count);
+    json_field_uint(w, "subjects", count);
     stats_write_info(w, &info);
     json_object_end(w);
     return 0;
+}
+
+static void quantile_done(struct net_query *query)
+{
+    stats_subjects_done(&((struct quantile_query *)query)->subjects);
 }
 
 int route_history_quantile(struct net_call *call)
@@ -236,5 +294,14 @@ int route_history_quantile(struct net_call *call)
     int r = stats_subjects_take(call, STATS_SUBJECTS_MAX, &subjects);
     if (r != 0)
         return MIN(r, 0);
-    return ask_quantile(call, &span, &subjects, schema_given(query, QUANTILE_Q) ? query->q : 0.95);
+    struct quantile_query *ask = mem_alloc(sizeof(*ask));
+    if (!ask)
+        return -ENOMEM;
+    *ask = (struct quantile_query){.query = {.run = run_quantile, .done = quantile_done},
+        .span = span,
+        .subjects = subjects,
+        .metric = query->metric,
+        .q = schema_given(query, QUANTILE_Q) ? query->q : 0.95};
+    subjects = (struct stats_subjects){0};
+    return query_plan(call, &ask->query);
 }

@@ -25,11 +25,14 @@ struct group {
     struct sum sum;
 };
 
-struct totals_call {
-    struct net_call *call;
+struct totals_query {
+    struct net_query query;
     struct stats_span span;
     enum by by;
-    const char *key; /* of BY_LABEL */
+    char by_text[AGENT_LABEL_KEY_MAX + 8];
+    const char *key; /* of BY_LABEL, in .by_text */
+    size_t limit;
+    struct stats_scope scope;
     struct stats_subjects subjects;
     struct group *groups;
     size_t n_groups, room;
@@ -38,7 +41,7 @@ struct totals_call {
     int failure;
 };
 
-static bool take_by(struct net_call *call, struct totals_call *totals)
+static bool take_by(struct net_call *call, struct totals_query *totals)
 {
     const struct stats_query *query = &call->query.stats;
     const char *by = schema_given(query, USAGE_BY) ? query->by : "agent";
@@ -52,20 +55,16 @@ static bool take_by(struct net_call *call, struct totals_call *totals)
         call_problem(call, 400, "by", "by: \"%.40s\" is not agent, philosophy or label:KEY", by);
         return false;
     }
-    totals->key = by + MIN(strlen(by), (size_t)6);
+    snprintf(totals->by_text, sizeof(totals->by_text), "%s", by);
+    totals->key = totals->by_text + MIN(strlen(by), (size_t)6);
     return true;
 }
 
 /* ---- Groups */
 
-/* What the group of @subject is called; NULL = it has no name. */
-static const char *group_name(const struct totals_call *totals, const char *subject)
+static const char *group_of(void *userdata, const struct agent *agent)
 {
-    if (totals->by == BY_AGENT)
-        return subject;
-    const struct agent *agent = registry_get(core_registry(totals->call->context->core), subject);
-    if (!agent)
-        return NULL;
+    const struct totals_query *totals = userdata;
     if (totals->by == BY_PHILOSOPHY)
         return words_philosophy[agent->spec.philosophy];
     size_t cursor = 0;
@@ -79,7 +78,7 @@ static const char *group_name(const struct totals_call *totals, const char *subj
 
 /* Philosophies are few, and values of a label as many as people give them; agents come one by
  * one and are never looked for. */
-static struct group *find_group(struct totals_call *totals, const char *name)
+static struct group *find_group(struct totals_query *totals, const char *name)
 {
     for (size_t i = 0; totals->by != BY_AGENT && i < totals->n_groups; i++) {
         struct group *group = &totals->groups[i];
@@ -131,9 +130,9 @@ static int by_cpu(const void *a, const void *b)
 
 static int collect_subject(void *userdata, const struct history_subject *known)
 {
-    struct totals_call *totals = userdata;
+    struct totals_query *totals = userdata;
     const char *subject = known->name;
-    if (*subject == 0 || !stats_wanted(totals->call, subject))
+    if (*subject == 0 || !stats_scope_has(&totals->scope, subject))
         return 0;
     if (totals->subjects.count == STATS_SUBJECTS_MAX) {
         totals->info.limited = true;
@@ -143,9 +142,9 @@ static int collect_subject(void *userdata, const struct history_subject *known)
     return totals->failure < 0;
 }
 
-static int gather(struct totals_call *totals, struct ac_error *error)
+static int gather(struct totals_query *totals, struct ac_error *error)
 {
-    struct history *history = totals->call->context->history;
+    struct history *history = totals->query.history;
     int r = history_subjects(history, totals->span.since, totals->span.until, UINT32_MAX,
         collect_subject, totals, error);
     r = totals->failure < 0 ? totals->failure : r;
@@ -157,7 +156,9 @@ static int gather(struct totals_call *totals, struct ac_error *error)
             history, subject, totals->span.since, totals->span.until, &usage, &info, error);
         if (r < 0 || usage.samples == 0)
             continue;
-        struct group *group = find_group(totals, group_name(totals, subject));
+        const char *name =
+            totals->by == BY_AGENT ? subject : stats_scope_group(&totals->scope, subject);
+        struct group *group = find_group(totals, name);
         if (!group)
             return -ENOMEM;
         sum_add(&group->sum, &usage);
@@ -184,25 +185,26 @@ static void write_sum(struct json_writer *w, const struct sum *sum)
     number_field(w, "network_bytes", sum->usage.network_bytes);
 }
 
-static void write_totals(struct totals_call *totals, size_t limit)
+static int write_totals(struct totals_query *totals)
 {
-    const struct stats_query *query = &totals->call->query.stats;
-    struct json_writer *w = &totals->call->out;
-    size_t n = MIN(totals->n_groups, limit);
+    struct json_writer *w = &totals->query.out;
+    size_t n = MIN(totals->n_groups, totals->limit);
+    int r = 0;
     totals->info.limited |= n < totals->n_groups;
     if (totals->n_groups > 0)
         qsort(totals->groups, totals->n_groups, sizeof(*totals->groups), by_cpu);
     json_object_begin(w);
     stats_write_span(w, &totals->span);
-    json_field_text(w, "by", schema_given(query, USAGE_BY) ? query->by : "agent");
+    json_field_text(w, "by", totals->by_text);
     stats_write_info(w, &totals->info);
     json_key(w, "rows");
     json_array_begin(w);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; r == 0 && i < n; i++) {
         json_object_begin(w);
         json_field_text(w, "name", totals->groups[i].named ? totals->groups[i].name : NULL);
         write_sum(w, &totals->groups[i].sum);
         json_object_end(w);
+        r = query_flush(&totals->query);
     }
     json_array_end(w);
     json_key(w, "total");
@@ -210,26 +212,41 @@ static void write_totals(struct totals_call *totals, size_t limit)
     write_sum(w, &totals->total);
     json_object_end(w);
     json_object_end(w);
+    return r;
 }
 
-static void totals_done(struct totals_call *totals)
+static void totals_done(struct net_query *query)
 {
+    struct totals_query *totals = (struct totals_query *)query;
+    stats_scope_done(&totals->scope);
     stats_subjects_done(&totals->subjects);
     mem_free(totals->groups);
+}
+
+static int run_totals(struct net_query *query)
+{
+    struct totals_query *totals = (struct totals_query *)query;
+    struct ac_error error = {0};
+    int r = gather(totals, &error);
+    return r < 0 ? query_error(query, r, &error) : write_totals(totals);
 }
 
 int route_usage_totals(struct net_call *call)
 {
     const struct stats_query *query = &call->query.stats;
-    struct totals_call totals CLEANUP(totals_done) = {.call = call,
+    struct totals_query *totals = mem_alloc(sizeof(*totals));
+    if (!totals)
+        return -ENOMEM;
+    *totals = (struct totals_query){.query = {.run = run_totals, .done = totals_done},
+        .limit = schema_given(query, USAGE_LIMIT) ? query->limit : ROWS_DEFAULT,
         .total.usage = {
             .cpu_seconds = NAN, .memory_gib_hours = NAN, .disk_bytes = NAN, .network_bytes = NAN}};
-    struct ac_error error = {0};
-    if (!stats_take_span(call, &totals.span) || !take_by(call, &totals) || !stats_stored(call))
+    if (!stats_take_span(call, &totals->span) || !take_by(call, totals) || !stats_stored(call)) {
+        mem_free(totals);
         return 0;
-    int r = gather(&totals, &error);
-    if (r < 0)
-        return call_error(call, r, &error);
-    write_totals(&totals, schema_given(query, USAGE_LIMIT) ? query->limit : ROWS_DEFAULT);
-    return 0;
+    }
+    int r = query_plan(call, &totals->query);
+    return r < 0 ? r
+                 : stats_scope_take(
+                       call, totals->by == BY_AGENT ? NULL : group_of, totals, &totals->scope);
 }

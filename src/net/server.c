@@ -191,6 +191,12 @@ static int start(
         server->event, &server->timer, CLOCK_MONOTONIC, 0, 1, on_timer, server);
     if (r < 0)
         return error_errno(error, r, "the HTTP server's timer");
+    r = work_pool_new(&(struct work_options){.query_ms = options->query_ms}, &server->works);
+    if (r >= 0)
+        r = sd_event_add_io(server->event, &server->works_source, work_pool_fd(server->works),
+            EPOLLIN, works_told, server);
+    if (r < 0)
+        return error_errno(error, r, "the HTTP server's queries");
     if (options->group && listen_group(options->group, &server->gid) < 0)
         log_event(LOG_LEVEL_DEBUG, "no such group: only root and the daemon's user may do all",
             log_str("group", options->group));
@@ -255,6 +261,8 @@ void net_server_free(struct net_server *server)
         server_run(server); /* streams end with their last chunk */
     stop_side(&server->unix_side);
     stop_side(&server->tcp_side);
+    server->works_source = sd_event_source_disable_unref(server->works_source);
+    work_pool_free(server->works);
     conns_forget_refused(server);
     server->timer = sd_event_source_disable_unref(server->timer);
     listen_unix_close(&server->listener);

@@ -3,8 +3,10 @@
  * The daemon's HTTP server: JSON API, event streams, metrics (docs/http-api.md).
  *
  * Everything happens on the thread of the event loop: our own listening sockets and
- * libmicrohttpd's epoll descriptor are sources of it. A client can be slow, silent, rude or many;
- * none of that blocks the loop: bodies, connections, streams and the time of a request have caps.
+ * libmicrohttpd's epoll descriptor are sources of it. Only queries of the history run elsewhere,
+ * on threads of the server's own (net/work.h): .history is theirs, too. A client can be slow,
+ * silent, rude or many; none of that blocks the loop: bodies, connections, streams and the time of
+ * a request have caps.
  */
 #ifndef AC_NET_SERVER_H
 #define AC_NET_SERVER_H
@@ -89,6 +91,7 @@ struct net_server_options {
     uint32_t request_ms;   /* [30000] from a request's first line to its last byte */
     uint32_t reply_ms;     /* [120000] for a client to take an answer */
     uint32_t keepalive_ms; /* [15000] comment lines of streams */
+    uint32_t query_ms;     /* [30000] for a query of the history, without its client's delays */
 };
 
 /* What @config says; strings are borrowed from it. As root the socket is open to all local users

@@ -29,6 +29,7 @@ void conn_free(struct net_conn *conn)
     else
         server->conns = conn->next;
     server->stats.connections--;
+    conn_end_work(conn);
     stream_free(conn->stream);
     mem_free(conn->target);
     buf_done(&conn->body);
@@ -201,6 +202,7 @@ void conns_sweep(struct net_server *server)
         conn->deadline_ns = 0;
         shutdown(conn->fd, SHUT_RDWR); /* MHD notices, and closes it in its own time */
     }
+    work_pool_sweep(server->works);
     conns_forget_refused(server);
     side_resume(&server->unix_side);
     side_resume(&server->tcp_side);

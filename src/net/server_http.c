@@ -66,6 +66,7 @@ static void on_completed(void *userdata, struct MHD_Connection *mhd, void **requ
         conn->side->server->stats.streams--;
         stream_free(TAKE_PTR(conn->stream));
     }
+    conn_end_work(conn);
     mem_free(TAKE_PTR(conn->target));
     buf_done(&conn->body);
     conn->begun = conn->gone = false;
@@ -175,21 +176,25 @@ static void add_headers(struct MHD_Response *response, const struct net_reply *r
         MHD_add_response_header(response, "Retry-After", "1");
 }
 
-static enum MHD_Result send_reply(struct net_conn *conn, struct net_reply *reply)
+static enum MHD_Result queue_response(struct net_conn *conn, const struct net_reply *reply,
+    struct MHD_Response *response, bool endless)
 {
     struct net_server *server = conn->side->server;
-    struct MHD_Response *response = reply->stream ? start_stream(conn, reply) : NULL;
-    bool streams = response != NULL;
-    if (!response)
-        response = make_response(reply);
-    if (!response)
-        return MHD_NO;
     add_headers(response, reply);
     server->stats.requests[reply->status / 100 <= 5 ? reply->status / 100 : 0]++;
-    conn_set_deadline(conn, streams ? 0 : server->options.reply_ms);
+    conn_set_deadline(conn, endless ? 0 : server->options.reply_ms);
     enum MHD_Result r = MHD_queue_response(conn->mhd, reply->status, response);
     MHD_destroy_response(response);
     return r;
+}
+
+static enum MHD_Result send_reply(struct net_conn *conn, struct net_reply *reply)
+{
+    struct MHD_Response *response = reply->stream ? start_stream(conn, reply) : NULL;
+    if (response)
+        return queue_response(conn, reply, response, true);
+    response = make_response(reply);
+    return response ? queue_response(conn, reply, response, false) : MHD_NO;
 }
 
 static enum MHD_Result refuse(struct net_conn *conn, unsigned status, const char *detail)
@@ -205,6 +210,28 @@ static const char *header(struct net_conn *conn, const char *name)
     return MHD_lookup_connection_value(conn->mhd, MHD_HEADER_KIND, name);
 }
 
+static void log_request(
+    const struct net_conn *conn, const char *method, const struct net_reply *reply)
+{
+    log_event(LOG_LEVEL_DEBUG, "request", log_str("method", method),
+        log_str("target", conn->target), log_int("uid", (int32_t)conn->peer.uid),
+        log_uint("status", reply->status));
+}
+
+/* Sends what the query has to say, or waits for it. */
+static enum MHD_Result answer_work(struct net_conn *conn, const char *method)
+{
+    struct net_reply reply CLEANUP(reply_done);
+    struct MHD_Response *response;
+    reply_init(&reply);
+    if (conn->gone || conn->side->server->stopping)
+        return MHD_NO;
+    if (!conn_take_work(conn, &reply, &response))
+        return MHD_YES;
+    log_request(conn, method, &reply);
+    return response ? queue_response(conn, &reply, response, false) : send_reply(conn, &reply);
+}
+
 static enum MHD_Result answer(struct net_conn *conn, const char *method)
 {
     struct net_reply reply CLEANUP(reply_done);
@@ -215,15 +242,18 @@ static enum MHD_Result answer(struct net_conn *conn, const char *method)
         .last_event_id = header(conn, "Last-Event-ID"),
         .body = conn->body.data,
         .body_size = conn->body.size,
+        .takes_query = true,
         .peer = conn->peer,
         .now = clock_moment()};
     reply_init(&reply);
     net_dispatch(conn->side->server->context, &request, &reply);
     if (strcmp(method, "HEAD") == 0)
         reply.stream = false;
-    log_event(LOG_LEVEL_DEBUG, "request", log_str("method", method),
-        log_str("target", conn->target), log_int("uid", (int32_t)conn->peer.uid),
-        log_uint("status", reply.status));
+    if (reply.query && conn_start_work(conn, &reply)) {
+        conn_set_deadline(conn, 0); /* the query has its own */
+        return answer_work(conn, method);
+    }
+    log_request(conn, method, &reply);
     return send_reply(conn, &reply);
 }
 
@@ -283,6 +313,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
     (void)request;
     if (!conn)
         return MHD_NO;
+    if (conn->work)
+        return answer_work(conn, method);
     if (!conn->begun)
         return begin_request(conn, method);
     if (*upload_size > 0)

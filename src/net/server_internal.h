@@ -8,6 +8,7 @@
 #include "net/listen.h"
 #include "net/server.h"
 #include "net/stream.h"
+#include "net/work.h"
 
 #define REFUSED_MAX 16
 
@@ -40,6 +41,12 @@ struct net_conn {
 
     /* The stream it became, if it did. */
     struct stream *stream;
+
+    /* The query that it waits for, or whose answer it gets. */
+    struct work *work;
+    sd_event_source *watch; /* tells when the client hangs up */
+    bool delivering;        /* the answer has begun */
+
     bool suspended;
     bool gone; /* end it at the next read */
     uint64_t heard_ns;
@@ -56,6 +63,8 @@ struct net_server {
     char *token;
     gid_t gid; /* of the privileged group; -1 = none */
     sd_event_source *timer;
+    struct work_pool *works;
+    sd_event_source *works_source;
     uint64_t sweep_ns; /* monotonic: when connections are looked at next; 0 = there are none */
     struct stream_ring *ring;
     struct net_conn *conns;     /* all */
@@ -74,6 +83,20 @@ int http_side_start(
 
 /* Wakes a stream that has something to send; the answer to its read comes from the loop. */
 void conn_wake(struct net_conn *conn);
+
+/* ---- server_work.c: queries, which run beside the loop */
+
+/* Starts the query of @reply and returns true, or makes the reply a refusal. */
+bool conn_start_work(struct net_conn *conn, struct net_reply *reply);
+void conn_end_work(struct net_conn *conn);
+
+/* What has become of it. Returns false while it must wait for more. With true: the whole reply,
+ * or a response that reads on (*ret_response is not NULL). */
+bool conn_take_work(
+    struct net_conn *conn, struct net_reply *ret_reply, struct MHD_Response **ret_response);
+
+/* The handler of the pool's descriptor: wakes those that have news. */
+int works_told(sd_event_source *source, int fd, uint32_t revents, void *userdata);
 
 /* ---- server_conn.c: accepting, limits, deadlines */
 

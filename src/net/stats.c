@@ -2,6 +2,7 @@
 #include "net/stats.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -58,7 +59,7 @@ static bool listed(const struct query_values *lists, const char *subject)
     return lists->count == 0;
 }
 
-bool stats_wanted(const struct net_call *call, const char *subject)
+static bool wanted(const struct net_call *call, const char *subject)
 {
     const struct stats_query *query = &call->query.stats;
     bool filtered = query->labels.count > 0 || schema_given(query, STATS_PHILOSOPHY);
@@ -77,6 +78,93 @@ bool stats_wanted(const struct net_call *call, const char *subject)
             return false;
     }
     return true;
+}
+
+void stats_scope_done(struct stats_scope *scope)
+{
+    strmap_free(scope->who);
+    buf_done(&scope->text);
+    *scope = (struct stats_scope){0};
+}
+
+/* In the text: the id, '+' or '-' for whether the group has a name, that name. */
+static void scope_add(struct net_call *call, const char *subject, stats_group_fn group,
+    void *userdata, struct stats_scope *scope)
+{
+    const struct agent *agent = registry_get(core_registry(call->context->core), subject);
+    const char *name = agent && group ? group(userdata, agent) : NULL;
+    buf_append(&scope->text, subject, strlen(subject) + 1);
+    buf_append_char(&scope->text, name ? '+' : '-');
+    name = name ? name : "";
+    buf_append(&scope->text, name, strlen(name) + 1);
+}
+
+static void scope_add_listed(
+    struct net_call *call, stats_group_fn group, void *userdata, struct stats_scope *scope)
+{
+    const struct query_values *lists = &call->query.stats.agents;
+    for (size_t i = 0; i < lists->count; i++) {
+        for (const char *list = lists->values[i];; list++) {
+            char word[AC_AGENT_ID_MAX + 2];
+            size_t n = strcspn(list, ",");
+            snprintf(word, sizeof(word), "%.*s", (int)MIN(n, sizeof(word) - 1), list);
+            if (strcmp(word, "system") == 0)
+                word[0] = 0;
+            if (n <= AC_AGENT_ID_MAX && wanted(call, word))
+                scope_add(call, word, group, userdata, scope);
+            list += n;
+            if (*list == 0)
+                break;
+        }
+    }
+}
+
+static int scope_index(struct stats_scope *scope)
+{
+    char *at = scope->text.data, *end = at + scope->text.size;
+    if (scope->text.failed || strmap_new((uint64_t)clock_wall_ns(), &scope->who) < 0)
+        return -ENOMEM;
+    while (at < end) {
+        char *value = at + strlen(at) + 1;
+        if (strmap_put(scope->who, at, value) < 0)
+            return -ENOMEM;
+        at = value + strlen(value) + 1;
+    }
+    return 0;
+}
+
+int stats_scope_take(
+    struct net_call *call, stats_group_fn group, void *userdata, struct stats_scope *ret_scope)
+{
+    const struct registry *registry = core_registry(call->context->core);
+    struct stats_scope scope = {.all = call->request->peer.privileged && !stats_named(call)};
+    const struct agent *agent;
+    agent_slot cursor = 0;
+    if (call->query.stats.agents.count > 0) {
+        scope_add_listed(call, group, userdata, &scope);
+    } else if (!scope.all || group) {
+        while ((agent = registry_next(registry, &cursor))) {
+            if (wanted(call, agent->spec.id))
+                scope_add(call, agent->spec.id, group, userdata, &scope);
+        }
+    }
+    int r = scope_index(&scope);
+    if (r < 0)
+        stats_scope_done(&scope);
+    else
+        *ret_scope = scope;
+    return r;
+}
+
+bool stats_scope_has(const struct stats_scope *scope, const char *subject)
+{
+    return scope->all || strmap_get(scope->who, subject);
+}
+
+const char *stats_scope_group(const struct stats_scope *scope, const char *subject)
+{
+    const char *text = strmap_get(scope->who, subject);
+    return text && *text == '+' ? text + 1 : NULL;
 }
 
 void stats_subjects_done(struct stats_subjects *subjects)
@@ -151,7 +239,7 @@ static int take_filtered(struct net_call *call, size_t most, struct stats_subjec
     const struct agent *agent;
     agent_slot cursor = 0;
     while ((agent = registry_next(registry, &cursor))) {
-        if (!stats_wanted(call, agent->spec.id))
+        if (!wanted(call, agent->spec.id))
             continue;
         if (subjects->count == most)
             return too_many(call, "agents", most);

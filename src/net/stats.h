@@ -4,7 +4,8 @@
 #ifndef AC_NET_STATS_H
 #define AC_NET_STATS_H
 
-#include "net/route.h"
+#include "base/map.h"
+#include "net/query.h"
 #include "store/history.h"
 
 #define STATS_SUBJECTS_MAX 10000
@@ -19,10 +20,24 @@ bool stats_take_span(struct net_call *call, struct stats_span *ret_span);
 /* Whether there is a history on disk; else the reply is a problem. */
 bool stats_stored(struct net_call *call);
 
-/* Whether this peer may see @subject, and the filters of the query let it through. A subject that
- * is no longer known has no owner, philosophy or labels any more: only the privileged see it, and
- * no filter lets it through. */
-bool stats_wanted(const struct net_call *call, const char *subject);
+/* Whom this peer may see and the filters of the query let through, as copies. A subject that is no
+ * longer known has no owner, philosophy or labels any more: only the privileged see it, and no
+ * filter lets it through. */
+struct stats_scope {
+    bool all;           /* everybody; .who then has only those with a group */
+    struct strmap *who; /* id -> its text; NULL = nobody */
+    struct buf text;
+};
+
+/* What the group of @agent is called; NULL = it has no name. */
+typedef const char *(*stats_group_fn)(void *userdata, const struct agent *agent);
+
+/* @group: NULL = none. Returns 0 or -ENOMEM. */
+int stats_scope_take(
+    struct net_call *call, stats_group_fn group, void *userdata, struct stats_scope *ret_scope);
+void stats_scope_done(struct stats_scope *scope);
+bool stats_scope_has(const struct stats_scope *scope, const char *subject);
+const char *stats_scope_group(const struct stats_scope *scope, const char *subject);
 
 struct stats_subjects {
     char (*names)[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
