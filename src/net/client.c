@@ -162,6 +162,11 @@ void client_free(struct client *client)
     mem_free(client);
 }
 
+void client_set_timeout(struct client *client, uint32_t timeout_ms)
+{
+    client->timeout_ms = timeout_ms ? timeout_ms : DEFAULT_TIMEOUT_MS;
+}
+
 const char *client_target(const struct client *client)
 {
     return client->socket ? client->socket : client->base;

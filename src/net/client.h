@@ -36,6 +36,9 @@ int client_new(
     const struct client_options *options, struct client **ret_client, struct ac_error *error);
 void client_free(struct client *client);
 
+/* Of the calls that follow; 0 = 10 s. */
+void client_set_timeout(struct client *client, uint32_t timeout_ms);
+
 /* Where calls go, for messages: the socket's path or the URL. Borrowed. */
 const char *client_target(const struct client *client);
 

@@ -156,7 +156,7 @@ def bad_files():
 def wrong_usage():
     """wrong usage is told apart from what is missing"""
     for words, wanted, part in (
-            (("verify",), 2, "--state"), (("import", "x"), 2, "--state"),
+            (("import", "x"), 2, "--state"),
             (("verify", "x", "--state", state), 2, "no file"),
             (("export", "--state", state), 2, "missing file"),
             (("import", "--state", state), 2, "missing file"),
@@ -203,6 +203,9 @@ def with_the_daemon():
         names = {name for name, _, _ in samples(exported.out)}
         check('agentcore_history_cpu_cores{agent="worker"}' in names, names)
         check("agentcore_history_memory_bytes" in names, names)
+        verified = daemon.run("history", "verify")
+        equal((verified.code, verified.out), (0, "the daemon's history: sound\n"), verified.err)
+        equal(daemon.run("history", "verify", "--json").json(), {"findings": []})
         refused = daemon.run("history", "verify", "--state", directory)
         equal(refused.code, 5, refused.err)
         check("stop the daemon" in refused.err, refused.err)

@@ -261,6 +261,8 @@ static int run_whole(
         return cli_usage(cli, verify ? "verify takes no file" : "%s: missing file", what);
     if (strcmp(what, "export") == 0)
         return history_export(cli, options->state, file, span.from, span.to);
+    if (verify && !options->state)
+        return history_verify_daemon(cli);
     if (!options->state)
         return cli_usage(cli, "%s needs --state DIR: the directory of a stopped daemon", what);
     return verify ? history_verify_state(cli, options->state)
@@ -296,8 +298,10 @@ const struct command cmd_history = {
     .details =
         "A sparkline per metric, then a row per step with mean and maximum. Times without a\n"
         "point were not measured.\n\n"
-        "verify checks every checksum and invariant of a stopped daemon's history (exit status 1\n"
-        "with findings). export writes everything, or --since to --until, as OpenMetrics with\n"
+        "verify checks every checksum and invariant of the daemon's history, or of a stopped "
+        "one's\n"
+        "in --state (exit status 1 with findings). export writes everything, or --since to "
+        "--until, as OpenMetrics with\n"
         "timestamps, from the daemon or from --state; import puts such a file into --state.",
     .options = history_table,
     .options_size = sizeof(struct history_options),

@@ -57,29 +57,60 @@ static void print_finding(void *userdata, const char *text)
         puts(safe.data ? safe.data : "");
 }
 
+/* @n findings, told already; takes them over. */
+static int verified(const struct cli *cli, const char *what, struct findings *findings, int64_t n)
+{
+    int code = 0;
+    if (cli->common.json) {
+        json_t *answer cleanup_json = json_object();
+        json_object_set_new(answer, "findings", findings->texts);
+        code = cli_print_json(cli, answer, false);
+    } else {
+        printf("%s: %s\n", what, n == 0 ? "sound" : "damaged");
+    }
+    return n > 0 ? EXIT_FAILED : code;
+}
+
 int history_verify_state(const struct cli *cli, const char *state)
 {
     struct history *history = NULL;
     struct ac_error error = {0};
-    struct findings findings = {.texts = cli->common.json ? json_array() : NULL};
+    struct findings findings = {0};
     int code = history_open_state(cli, state, false, &history);
-    if (code != 0) {
-        json_decref(findings.texts);
+    if (code != 0)
         return code;
-    }
+    findings.texts = cli->common.json ? json_array() : NULL;
     int64_t n = history_verify(history, print_finding, &findings, &error);
     history_close(history);
-    if (cli->common.json) {
-        json_t *answer cleanup_json = json_object();
-        json_object_set_new(answer, "findings", findings.texts);
-        if (n >= 0)
-            code = cli_print_json(cli, answer, false);
-    } else if (n >= 0) {
-        printf("%s: %s\n", state, n == 0 ? "sound" : "damaged");
+    if (n >= 0)
+        return verified(cli, state, &findings, n);
+    json_decref(findings.texts);
+    return cli_fail(cli, EXIT_FAILED, "%s", error.message);
+}
+
+#define VERIFY_TIMEOUT_MS (6u * 3600 * 1000)
+
+int history_verify_daemon(struct cli *cli)
+{
+    struct findings findings = {0};
+    json_t *answer cleanup_json = NULL;
+    const json_t *message;
+    size_t i;
+    int code = cli_connect(cli);
+    if (code != 0)
+        return code;
+    client_set_timeout(cli->client, VERIFY_TIMEOUT_MS);
+    code = cli_call(cli, "POST", "/v1/history/verify", NULL, &answer);
+    if (code != 0)
+        return code;
+    findings.texts = cli->common.json ? json_array() : NULL;
+    json_array_foreach(json_object_get(answer, "messages"), i, message)
+    {
+        const char *text = json_string_value(json_object_get(message, "text"));
+        print_finding(&findings, text ? text : "?");
     }
-    if (n < 0)
-        return cli_fail(cli, EXIT_FAILED, "%s", error.message);
-    return n > 0 ? EXIT_FAILED : code;
+    return verified(cli, "the daemon's history", &findings,
+        json_integer_value(json_object_get(answer, "findings")));
 }
 
 /* ---- Export */

@@ -8,6 +8,9 @@
 /* Checks the history of a daemon that does not run: one line per finding, EXIT_FAILED with any. */
 int history_verify_state(const struct cli *cli, const char *state);
 
+/* The same of the daemon that runs, by itself. */
+int history_verify_daemon(struct cli *cli);
+
 /* Writes what there is in the span to @path ("-" = standard output), from the directory of a
  * daemon that does not run, or (@state NULL) from the daemon. */
 int history_export(
