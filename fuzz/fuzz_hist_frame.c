@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (codec == NULL && frame_codec_new(&codec) < 0)
         return 0;
     memset(based, size > 0 ? data[size - 1] & 1 : 0, sizeof(based));
-    if (frame_decode(codec, data, size, based, &state) < 0)
+    if (frame_decode(codec, data, size, based, &state, NULL) < 0)
         return 0;
     for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
         for (uint32_t i = 0; i < state.n; i++) {

@@ -54,6 +54,7 @@ static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_TENURE_TRIM] = "DELETE FROM tenure WHERE to_ms < ?",
     [HIST_FRAME_PUT] = "INSERT OR REPLACE INTO frame VALUES (?, ?)",
     [HIST_FRAME_EACH] = "SELECT seq, data FROM frame ORDER BY seq",
+    [HIST_FRAME_NEWEST] = "SELECT data FROM frame ORDER BY seq DESC",
     [HIST_FRAME_TRIM] = "DELETE FROM frame WHERE seq < ?",
     [HIST_PART_PUT] = "INSERT OR REPLACE INTO part VALUES (?, ?)",
     [HIST_PART_EACH] = "SELECT id, seq FROM part",

@@ -23,6 +23,9 @@ struct frame_codec {
     uint8_t *raw;
     uint8_t *packed;
     size_t packed_room;
+    /* A column that is decoded: slots that changed, what they were. */
+    uint32_t changed[FRAME_BLOCK];
+    uint64_t before[FRAME_BLOCK];
 };
 
 int frame_state_reserve(struct frame_state *state, uint32_t slots)
@@ -161,80 +164,174 @@ int frame_encode(struct frame_codec *codec, uint64_t sequence, bool all_keys,
 
 /* ---- Decoding ----------------------------------------------------------------------------- */
 
-static void get_column(struct byte_reader *r, bool key, uint64_t *values, uint32_t n)
+static inline uint64_t load_bits(const uint8_t *bytes, uint32_t n)
 {
-    if (key)
-        memset(values, 0, n * sizeof(*values));
-    if (get_capped(r, 1) == 0)
-        return;
-    const uint8_t *bitmap = get_bytes(r, (n + 7) / 8);
-    if (bitmap == NULL)
-        return;
-    for (uint32_t i = 0; i < n; i++) {
-        if (bitmap[i / 8] >> i % 8 & 1)
-            values[i] = (uint64_t)wrap_add((int64_t)values[i], get_signed(r));
-        if (values[i] > (uint64_t)HIST_VALUE_MAX + 1) {
-            values[i] = 0;
-            r->bad = true;
-        }
-    }
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < MIN((n + 7) / 8, 8u); i++)
+        word |= (uint64_t)bytes[i] << 8 * i;
+    return n < 64 ? word & ((1ull << n) - 1) : word;
 }
 
-static int decode_block(struct frame_codec *codec, struct byte_reader *r, uint32_t first,
-    uint32_t n, uint8_t *based, struct frame_state *state)
+/* Adds the differences to @values; notes what they change. Returns how many. */
+static uint32_t get_changes(
+    struct frame_codec *codec, struct byte_reader *r, uint32_t first, uint32_t n, uint64_t *values)
 {
-    unsigned flags = get_u8(r);
-    size_t raw_size = get_capped(r, BLOCK_MAX);
-    size_t size = get_capped(r, reader_left(r));
-    uint32_t crc = get_u32(r);
-    const uint8_t *packed = get_bytes(r, size);
-    if (r->bad || packed == NULL || flags > FLAG_KEY || crc != crc32c(0, packed, size))
-        return -EBADMSG;
-    bool key = flags & FLAG_KEY;
-    if (!key && !*based)
+    if (get_capped(r, 1) == 0)
         return 0;
-    size_t got = ZSTD_decompressDCtx(codec->decompress, codec->raw, BLOCK_MAX, packed, size);
-    if (ZSTD_isError(got) || got != raw_size)
-        return -EBADMSG;
-    struct byte_reader raw = byte_reader(codec->raw, raw_size);
-    for (unsigned c = 0; c < FRAME_COLUMNS; c++)
-        get_column(&raw, key, state->values[c] + first, n);
+    const uint8_t *bitmap = get_bytes(r, (n + 7) / 8);
+    uint32_t count = 0;
+    for (uint32_t base = 0; bitmap != NULL && base < n; base += 64) {
+        uint64_t bits = load_bits(bitmap + base / 8, n - base);
+        for (; bits != 0; bits &= bits - 1) {
+            uint32_t i = base + (uint32_t)__builtin_ctzll(bits);
+            uint64_t value = (uint64_t)wrap_add((int64_t)values[i], get_signed(r));
+            if (value > (uint64_t)HIST_VALUE_MAX + 1) {
+                value = 0;
+                r->bad = true;
+            }
+            codec->changed[count] = first + i;
+            codec->before[count] = values[i];
+            count += value != values[i];
+            values[i] = value;
+        }
+    }
+    return count;
+}
+
+/* The same for a key block, whose differences are to 0. */
+static uint32_t get_all(
+    struct frame_codec *codec, struct byte_reader *r, uint32_t first, uint32_t n, uint64_t *values)
+{
+    uint64_t last[FRAME_BLOCK];
+    memcpy(last, values, n * sizeof(*values));
+    memset(values, 0, n * sizeof(*values));
+    get_changes(codec, r, first, n, values);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        codec->changed[count] = first + i;
+        codec->before[count] = last[i];
+        count += values[i] != last[i];
+    }
+    return count;
+}
+
+/* A decompressed block. */
+static int apply_block(struct frame_codec *codec, struct byte_reader *raw, bool key, uint32_t first,
+    uint32_t n, struct frame_state *state, const struct frame_watch *watch)
+{
+    for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
+        uint64_t *values = state->values[c] + first;
+        uint32_t count =
+            key ? get_all(codec, raw, first, n, values) : get_changes(codec, raw, first, n, values);
+        if (raw->bad)
+            return -EBADMSG;
+        int r = 0;
+        if (watch != NULL && count > 0)
+            r = watch->changed(watch->userdata, c, codec->changed, codec->before, count);
+        if (r != 0)
+            return r;
+    }
     for (unsigned c = 0; key && c < HIST_COUNTERS; c++) {
         for (uint32_t i = 0; i < n; i++)
-            state->counters[c][first + i] = get_varint(&raw);
+            state->counters[c][first + i] = get_varint(raw);
     }
-    if (raw.bad || raw.at != raw.end)
+    if (raw->bad || raw->at != raw->end)
         return -EBADMSG;
-    *based = 1;
+    if (key && watch != NULL)
+        watch->counted(watch->userdata, first, n);
     return 0;
 }
 
-int frame_decode(struct frame_codec *codec, const void *bytes, size_t size, uint8_t *based,
-    struct frame_state *state)
+struct frame_block {
+    bool key;
+    size_t raw_size;
+    const uint8_t *packed;
+    size_t size;
+};
+
+static int get_block(struct byte_reader *r, struct frame_block *ret_block)
 {
-    struct byte_reader r = byte_reader(bytes, size);
-    unsigned version = get_u8(&r);
+    unsigned flags = get_u8(r);
+    struct frame_block block = {.key = flags & FLAG_KEY, .raw_size = get_capped(r, BLOCK_MAX)};
+    block.size = get_capped(r, reader_left(r));
+    uint32_t crc = get_u32(r);
+    block.packed = get_bytes(r, block.size);
+    if (r->bad || block.packed == NULL || flags > FLAG_KEY ||
+        crc != crc32c(0, block.packed, block.size))
+        return -EBADMSG;
+    *ret_block = block;
+    return 0;
+}
+
+static int decode_block(struct frame_codec *codec, struct byte_reader *r, uint32_t first,
+    uint32_t n, uint8_t *based, struct frame_state *state, const struct frame_watch *watch)
+{
+    struct frame_block block;
+    int result = get_block(r, &block);
+    if (result < 0 || (!block.key && !*based))
+        return result;
+    size_t got =
+        ZSTD_decompressDCtx(codec->decompress, codec->raw, BLOCK_MAX, block.packed, block.size);
+    if (ZSTD_isError(got) || got != block.raw_size)
+        return -EBADMSG;
+    struct byte_reader raw = byte_reader(codec->raw, block.raw_size);
+    result = apply_block(codec, &raw, block.key, first, n, state, watch);
+    if (result == 0)
+        *based = 1;
+    return result;
+}
+
+static int get_head(struct byte_reader *r, struct frame_head *ret_head)
+{
+    const uint8_t *start = r->at;
+    unsigned version = get_u8(r);
     if (version > FRAME_VERSION)
         return -EPROTO;
-    unsigned columns = get_u8(&r);
-    unsigned counters = get_u8(&r);
-    int64_t when_ms = get_signed(&r);
-    struct hist_capacity capacity = {.cpu = get_varint(&r)};
-    capacity.memory = get_varint(&r);
-    uint32_t n = (uint32_t)get_capped(&r, FRAME_SLOTS_MAX);
-    size_t head = (size_t)(r.at - (const uint8_t *)bytes);
-    uint32_t crc = get_u32(&r);
-    if (r.bad || version == 0 || columns != FRAME_COLUMNS || counters != HIST_COUNTERS ||
-        crc != crc32c(0, bytes, head))
+    unsigned columns = get_u8(r);
+    unsigned counters = get_u8(r);
+    struct frame_head head = {.when_ms = get_signed(r)};
+    head.capacity.cpu = get_varint(r);
+    head.capacity.memory = get_varint(r);
+    head.n = (uint32_t)get_capped(r, FRAME_SLOTS_MAX);
+    size_t size = (size_t)(r->at - start);
+    uint32_t crc = get_u32(r);
+    if (r->bad || version == 0 || columns != FRAME_COLUMNS || counters != HIST_COUNTERS ||
+        crc != crc32c(0, start, size))
         return -EBADMSG;
-    int result = frame_state_reserve(state, n);
+    *ret_head = head;
+    return 0;
+}
+
+int frame_check(const void *bytes, size_t size, struct frame_head *ret_head)
+{
+    struct byte_reader r = byte_reader(bytes, size);
+    struct frame_head head;
+    struct frame_block block;
+    int result = get_head(&r, &head);
+    for (uint32_t first = 0; result == 0 && first < head.n; first += FRAME_BLOCK)
+        result = get_block(&r, &block);
+    if (result == 0 && r.at != r.end)
+        result = -EBADMSG;
+    if (result == 0)
+        *ret_head = head;
+    return result;
+}
+
+int frame_decode(struct frame_codec *codec, const void *bytes, size_t size, uint8_t *based,
+    struct frame_state *state, const struct frame_watch *watch)
+{
+    struct byte_reader r = byte_reader(bytes, size);
+    struct frame_head head;
+    int result = get_head(&r, &head);
+    if (result == 0)
+        result = frame_state_reserve(state, head.n);
     if (result < 0)
         return result;
-    state->n = n;
-    state->when_ms = when_ms;
-    state->capacity = capacity;
-    for (uint32_t first = 0; first < n && result == 0; first += FRAME_BLOCK)
-        result = decode_block(codec, &r, first, MIN(n - first, (uint32_t)FRAME_BLOCK),
-            &based[first / FRAME_BLOCK], state);
+    state->n = head.n;
+    state->when_ms = head.when_ms;
+    state->capacity = head.capacity;
+    for (uint32_t first = 0; first < head.n && result == 0; first += FRAME_BLOCK)
+        result = decode_block(codec, &r, first, MIN(head.n - first, (uint32_t)FRAME_BLOCK),
+            &based[first / FRAME_BLOCK], state, watch);
     return result == 0 && r.at != r.end ? -EBADMSG : result;
 }

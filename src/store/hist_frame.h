@@ -61,11 +61,33 @@ void frame_codec_free(struct frame_codec *codec);
 int frame_encode(struct frame_codec *codec, uint64_t sequence, bool all_keys,
     const struct frame_state *before, const struct frame_state *now, struct buf *out);
 
+/* What stands before the blocks. */
+struct frame_head {
+    int64_t when_ms;
+    struct hist_capacity capacity;
+    uint32_t n;
+};
+
+/* Reads the head and checks all CRCs, without decompressing. Returns 0; -EBADMSG for a damaged
+ * frame; -EPROTO for a newer version. */
+int frame_check(const void *bytes, size_t size, struct frame_head *ret_head);
+
+/* Told what a frame changes while it is applied. */
+struct frame_watch {
+    void *userdata;
+    /* Slots of one block whose value in @column differs, rising, and what it was before. Non-zero
+     * ends decoding and is returned. */
+    int (*changed)(
+        void *userdata, unsigned column, const uint32_t *slots, const uint64_t *before, uint32_t n);
+    /* The counters of @n slots from @first on are exact now. */
+    void (*counted)(void *userdata, uint32_t first, uint32_t n);
+};
+
 /* Applies a frame to @state. A block without a base (no key block of it was seen yet, by
- * @based, one byte per block, FRAME_SLOTS_MAX / FRAME_BLOCK + 1 of them) is skipped. Returns 0;
- * -EBADMSG for a damaged frame (blocks before the damage may have been applied); -EPROTO for a
- * newer version; -ENOMEM. */
+ * @based, one byte per block, FRAME_SLOTS_MAX / FRAME_BLOCK + 1 of them) is skipped. @watch: NULL
+ * = nobody. Returns 0; -EBADMSG for a damaged frame (blocks before the damage may have been
+ * applied); -EPROTO for a newer version; -ENOMEM. */
 int frame_decode(struct frame_codec *codec, const void *bytes, size_t size, uint8_t *based,
-    struct frame_state *state);
+    struct frame_state *state, const struct frame_watch *watch);
 
 #endif

@@ -188,6 +188,10 @@ int hist_cancel_code(int r, struct ac_error *error);
 /* ---- hist_recover.c */
 int hist_recover(struct history *history, struct ac_error *error);
 
+/* ---- hist_replay.c: all frames into the state, the open chunks and the minute of the last one.
+ * Slots, and where each group's open chunk starts, are there; ticks before @after were recorded. */
+int hist_replay(struct history *history, uint64_t after, struct ac_error *error);
+
 /* ---- hist_chunk.c */
 
 /* Takes a tick over into the open chunks; reserve before the commit, apply behind it. */

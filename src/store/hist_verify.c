@@ -155,7 +155,7 @@ static int check_frames(struct verify *verify, struct ac_error *error)
             break;
         int64_t sequence = sqlite3_column_int64(statement, 0);
         r = frame_decode(codec, sqlite3_column_blob(statement, 1),
-            (size_t)sqlite3_column_bytes(statement, 1), based, &state);
+            (size_t)sqlite3_column_bytes(statement, 1), based, &state, NULL);
         if (r == -EBADMSG || r == -EPROTO) {
             found(verify, "frame %" PRId64 ": damaged", sequence);
             r = 0;

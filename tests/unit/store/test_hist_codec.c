@@ -312,7 +312,7 @@ static void frames_come_back(void **state)
         change_state(&now, 900 + (uint32_t)t * 7);
         assert_int_equal(frame_state_reserve(&before, now.room), 0);
         assert_int_equal(frame_encode(codec, t, t == 0, &before, &now, &bytes), 0);
-        assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back), 0);
+        assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, NULL), 0);
         assert_true(back.n == now.n && back.when_ms == now.when_ms);
         for (unsigned c = 0; c < FRAME_COLUMNS; c++)
             assert_memory_equal(back.values[c], now.values[c], now.n * sizeof(uint64_t));
@@ -343,7 +343,7 @@ static void frames_can_be_joined_late(void **state)
         copy_values(&before, &now);
         if (t < 50)
             continue;
-        assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back), 0);
+        assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, NULL), 0);
         for (uint32_t block = 0; block < 3; block++) {
             uint32_t at = block * FRAME_BLOCK + 123;
             if (based[block])
@@ -371,10 +371,10 @@ static void damaged_frames_are_refused(void **state)
         size_t at = next_random() % bytes.size;
         char saved = bytes.data[at];
         bytes.data[at] = (char)(saved ^ 1 << next_random() % 8);
-        int r = frame_decode(codec, bytes.data, bytes.size, based, &back);
+        int r = frame_decode(codec, bytes.data, bytes.size, based, &back, NULL);
         assert_true(r == -EBADMSG || r == -EPROTO);
         bytes.data[at] = saved;
-        assert_int_equal(frame_decode(codec, bytes.data, at, based, &back), -EBADMSG);
+        assert_int_equal(frame_decode(codec, bytes.data, at, based, &back, NULL), -EBADMSG);
     }
     frame_codec_free(codec);
 }
