@@ -9,7 +9,7 @@
 #include "store/hist_column.h"
 #include "store/hist_tail.h"
 
-#define TICKS_PER_CHANGE 8 /* more changes than one in so many ticks: range coding pays */
+#define TICKS_PER_CHANGE 3 /* more changes than one in so many ticks: range coding pays */
 
 static bool add_run(struct column_stats *stats, uint64_t slot_value, uint32_t ticks)
 {
@@ -46,7 +46,7 @@ int column_encode_changes(const struct tail_stream *stream, uint32_t n, struct c
     }
     if (!add_run(stats, value, n - tick))
         return 0;
-    column_put_head(changes == 0 ? COLUMN_CONSTANT : COLUMN_CHANGES, stats, growth, out);
+    column_put_head(changes == 0 ? COLUMN_CONSTANT : COLUMN_CHANGES, stats, 1, growth, out);
     if (changes > 0) {
         buf_put_varint(out, (uint64_t)(r.end - start));
         buf_append(out, start, (size_t)(r.end - start));
@@ -70,5 +70,32 @@ int column_decode_changes(const struct column_view *view, int64_t *ret_values)
     }
     for (; filled < view->n; filled++)
         ret_values[filled] = value;
+    return 0;
+}
+
+static void add_to_runs(struct column_run *runs, uint32_t *n_runs, int64_t value, uint32_t ticks)
+{
+    if (ticks == 0)
+        return;
+    if (*n_runs > 0 && runs[*n_runs - 1].value == value)
+        runs[*n_runs - 1].ticks += ticks;
+    else
+        runs[(*n_runs)++] = (struct column_run){value, ticks};
+}
+
+int column_read_runs(const struct column_view *view, struct column_run *runs, uint32_t *n_runs)
+{
+    struct byte_reader r = byte_reader(view->payload, view->payload_size);
+    int64_t value = view->stats.first;
+    uint32_t tick = 0;
+    while (r.at != r.end) {
+        uint32_t ticks = (uint32_t)get_capped(&r, view->n - tick);
+        add_to_runs(runs, n_runs, value, ticks);
+        tick += ticks;
+        value = wrap_add(value, get_signed(&r));
+        if (r.bad || value < view->stats.min || value > view->stats.max)
+            return -EBADMSG;
+    }
+    add_to_runs(runs, n_runs, value, view->n - tick);
     return 0;
 }

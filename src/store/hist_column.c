@@ -223,11 +223,11 @@ static void put_totals(const struct column_stats *stats, uint64_t growth, struct
     buf_put_signed(out, wrap_sub(grown, predicted_growth(stats, growth)));
 }
 
-void column_put_head(
-    enum column_mode mode, const struct column_stats *stats, uint64_t growth, struct buf *out)
+void column_put_head(enum column_mode mode, const struct column_stats *stats, uint64_t divisor,
+    uint64_t growth, struct buf *out)
 {
-    buf_put_u8(out, head_byte(mode, 0, stats));
-    put_spread(mode, stats, 1, out);
+    buf_put_u8(out, head_byte(mode, divisor > 1 ? FLAG_DIVISOR : 0, stats));
+    put_spread(mode, stats, divisor, out);
     put_totals(stats, growth, out);
 }
 
@@ -255,5 +255,74 @@ int column_encode(
     put_totals(stats, growth, out);
     if (plan.mode != COLUMN_CONSTANT && encode_payload(numbers, count, &plan, out) < 0)
         out->failed = true;
+    return out->failed ? -ENOMEM : 0;
+}
+
+/* ---- From runs ---------------------------------------------------------------------------- */
+
+static void stats_of_runs(
+    const struct column_run *runs, uint32_t n_runs, struct column_stats *stats, size_t *ret_n)
+{
+    size_t n = 0;
+    stats->sum = 0;
+    stats->first = stats->min = stats->max = runs[0].value;
+    for (uint32_t i = 0; i < n_runs; i++) {
+        n += runs[i].ticks;
+        stats->min = MIN(stats->min, runs[i].value);
+        stats->max = MAX(stats->max, runs[i].value);
+        stats->sum = wrap_add(stats->sum, wrap_mul(runs[i].value, runs[i].ticks));
+    }
+    stats->count = (uint32_t)n;
+    *ret_n = n;
+}
+
+static void encode_run_list(struct range_encoder *e, const struct column_run *runs, uint32_t n_runs,
+    size_t n, const struct plan *plan, struct column_models *m)
+{
+    struct delta_state s = {0};
+    unsigned context = 0;
+    size_t i = 1;
+    int64_t divisor = (int64_t)plan->divisor;
+    for (uint32_t k = 0; i < n; k++) {
+        put_run(e, m, &context, runs[k].ticks - 1);
+        i += runs[k].ticks - 1;
+        if (k + 1 == n_runs)
+            break;
+        put_delta(e, m, plan, &s, (runs[k + 1].value - runs[k].value) / divisor);
+        i++;
+    }
+}
+
+int column_encode_runs(const struct column_run *runs, uint32_t n_runs, struct column_stats *stats,
+    uint64_t growth, struct buf *out)
+{
+    size_t n;
+    stats_of_runs(runs, n_runs, stats, &n);
+    if (n_runs == 1) {
+        column_put_head(COLUMN_CONSTANT, stats, 1, growth, out);
+        return out->failed ? -ENOMEM : 0;
+    }
+    struct plan plan = {.mode = COLUMN_RUNS, .min = stats->min};
+    for (uint32_t i = 0; i < n_runs && plan.divisor != 1; i++)
+        plan.divisor = gcd(plan.divisor, (uint64_t)(runs[i].value - plan.min));
+    plan.depth = tree_depth((uint64_t)(stats->max - stats->min) / plan.divisor);
+    size_t worst = (size_t)n_runs * 2 * WORST_BITS / 8 + 16;
+    cleanup_free uint8_t *bytes = mem_alloc(worst);
+    if (bytes == NULL) {
+        out->failed = true;
+        return -ENOMEM;
+    }
+    struct column_models models;
+    struct range_encoder e;
+    range_encoder_init(&e, bytes, worst);
+    prior_load(PRIOR_RUNS, &models);
+    encode_run_list(&e, runs, n_runs, n, &plan, &models);
+    const uint8_t *end = range_finish(&e, bytes);
+    column_put_head(COLUMN_RUNS, stats, plan.divisor, growth, out);
+    if (end == NULL)
+        out->failed = true;
+    else
+        buf_put_varint(out, (uint64_t)(end - bytes));
+    buf_append(out, bytes, end == NULL ? 0 : (size_t)(end - bytes));
     return out->failed ? -ENOMEM : 0;
 }

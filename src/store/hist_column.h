@@ -74,6 +74,15 @@ struct tail_stream;
 int column_encode_changes(const struct tail_stream *stream, uint32_t n, struct column_stats *stats,
     uint64_t growth, struct buf *out);
 
+/* Encodes a column that is known throughout from its runs of equal values, of which two
+ * neighbours differ, as column_encode would. Returns 0, or -ENOMEM with @out marked as failed. */
+struct column_run {
+    int64_t value;
+    uint32_t ticks;
+};
+int column_encode_runs(const struct column_run *runs, uint32_t n_runs, struct column_stats *stats,
+    uint64_t growth, struct buf *out);
+
 /* Reads the header of a column; @reader is then behind the column, whose payload stays where it
  * is. Returns 0 or -EBADMSG. */
 struct column_view {
@@ -94,9 +103,14 @@ int column_read(
  * of [min, max]. */
 int column_decode(const struct column_view *view, int64_t *ret_values);
 
+/* Appends the runs of a column of mode CONSTANT or CHANGES without unknown values to @runs, of
+ * which there are *@n_runs, joining equal ones; there is room for a run per tick. Returns 0 or
+ * -EBADMSG. */
+int column_read_runs(const struct column_view *view, struct column_run *runs, uint32_t *n_runs);
+
 /* ---- Between hist_column.c and hist_changes.c */
-void column_put_head(enum column_mode mode, const struct column_stats *stats, uint64_t growth,
-    struct buf *out); /* of a column without runs and divisor */
+void column_put_head(enum column_mode mode, const struct column_stats *stats, uint64_t divisor,
+    uint64_t growth, struct buf *out); /* where every value is known */
 int column_decode_changes(const struct column_view *view, int64_t *ret_values);
 
 #endif

@@ -8,45 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "store/hist_internal.h"
-
-struct source {
-    int64_t id;
-    uint8_t *bytes;
-    size_t size;
-    struct row_axis axis;
-    uint32_t offset; /* of its ticks in the merged axis */
-    bool damaged;
-};
-
-struct unit {
-    uint64_t subject;
-    uint32_t slot;
-    uint32_t source;
-    struct row_entry entry;
-};
-
-struct hist_merge {
-    bool active;
-    bool written; /* in the transaction that is open */
-    uint32_t group;
-    uint32_t next_group;
-    struct source sources[MERGE_CHUNKS_MAX];
-    uint32_t n_sources;
-    struct unit *units; /* sections of all sources, by subject */
-    uint32_t n_units;
-    uint32_t units_room;
-    uint32_t next_unit;
-    struct row_axis axis;
-    struct row_axis minutes_axis;
-    uint32_t *minute_of; /* of each tick */
-    int64_t *buffer;     /* present and metrics of the merged axis */
-    struct roll_minutes minutes;
-    struct roll_record *record;
-    struct row_builder merged_row;
-    struct row_builder minute_row;
-    struct row_builder hour_row;
-};
+#include "store/hist_merge.h"
 
 int hist_merge_new(struct hist_merge **ret_merge)
 {
@@ -74,9 +36,14 @@ static void reset(struct hist_merge *merge)
     row_axis_done(&merge->axis);
     row_axis_done(&merge->minutes_axis);
     mem_free(merge->minute_of);
+    mem_free(merge->minute_from);
+    mem_free(merge->elapsed_ms);
     mem_free(merge->buffer);
-    merge->minute_of = NULL;
+    mem_free(merge->runs);
+    merge->minute_of = merge->minute_from = NULL;
+    merge->elapsed_ms = NULL;
     merge->buffer = NULL;
+    merge->runs = NULL;
     roll_minutes_done(&merge->minutes);
     row_builder_done(&merge->merged_row);
     row_builder_done(&merge->minute_row);
@@ -103,7 +70,7 @@ static int take_source(void *userdata, int64_t id, int64_t end_ms, const void *b
     struct hist_merge *merge = userdata;
     if (merge->n_sources == MERGE_CHUNKS_MAX)
         return 1;
-    struct source *source = &merge->sources[merge->n_sources];
+    struct merge_source *source = &merge->sources[merge->n_sources];
     source->bytes = mem_alloc(size + 1);
     if (source->bytes == NULL)
         return -ENOMEM;
@@ -114,19 +81,19 @@ static int take_source(void *userdata, int64_t id, int64_t end_ms, const void *b
     return 0;
 }
 
-static int take_unit(void *userdata, const struct row_entry *entry)
+int merge_take_unit(void *userdata, const struct row_entry *entry)
 {
     struct hist_merge *merge = userdata;
     if (merge->n_units == merge->units_room) {
         uint32_t room = merge->units_room * 2 + 128;
-        struct unit *grown = mem_resize_array(merge->units, room, sizeof(*grown));
+        struct merge_unit *grown = mem_resize_array(merge->units, room, sizeof(*grown));
         if (grown == NULL)
             return -ENOMEM;
         merge->units = grown;
         merge->units_room = room;
     }
     merge->units[merge->n_units++] =
-        (struct unit){entry->subject, entry->slot, merge->next_unit, *entry};
+        (struct merge_unit){entry->subject, entry->slot, merge->next_unit, *entry};
     return 0;
 }
 
@@ -135,10 +102,10 @@ static int read_sources(struct history *history, struct hist_merge *merge)
 {
     uint32_t ticks = 0;
     for (uint32_t i = 0; i < merge->n_sources; i++) {
-        struct source *source = &merge->sources[i];
+        struct merge_source *source = &merge->sources[i];
         uint32_t units = merge->n_units;
-        merge->next_unit = i; /* the source of what take_unit sees */
-        int r = row_read(source->bytes, source->size, &source->axis, take_unit, merge);
+        merge->next_unit = i; /* the source of what merge_take_unit sees */
+        int r = row_read(source->bytes, source->size, &source->axis, merge_take_unit, merge);
         if (r == -ENOMEM)
             return r;
         if (r < 0) {
@@ -152,7 +119,7 @@ static int read_sources(struct history *history, struct hist_merge *merge)
             for (uint32_t k = i; k < merge->n_sources; k++) {
                 mem_free(merge->sources[k].bytes);
                 row_axis_done(&merge->sources[k].axis);
-                merge->sources[k] = (struct source){0};
+                merge->sources[k] = (struct merge_source){0};
             }
             merge->n_sources = i;
             break;
@@ -164,10 +131,10 @@ static int read_sources(struct history *history, struct hist_merge *merge)
     return (int)ticks;
 }
 
-static int compare_units(const void *a, const void *b)
+int merge_compare_units(const void *a, const void *b)
 {
-    const struct unit *x = a;
-    const struct unit *y = b;
+    const struct merge_unit *x = a;
+    const struct merge_unit *y = b;
     if (x->subject != y->subject)
         return x->subject < y->subject ? -1 : 1;
     return x->source < y->source ? -1 : x->source > y->source;
@@ -178,18 +145,30 @@ static int64_t minute_start(int64_t ms)
     return ms - ((ms % MINUTE_MS) + MINUTE_MS) % MINUTE_MS;
 }
 
-/* The axis of all sources, and of their minutes. */
-static int make_axes(struct hist_merge *merge, uint32_t ticks)
+static int make_room(struct hist_merge *merge, uint32_t ticks)
 {
     int r = row_axis_init(&merge->axis, ticks);
     if (r == 0)
         r = row_axis_init(&merge->minutes_axis, ticks);
     merge->minute_of = mem_alloc_array(ticks, sizeof(uint32_t));
+    merge->minute_from = mem_alloc_array((size_t)ticks + 1, sizeof(uint32_t));
+    merge->elapsed_ms = mem_alloc_array((size_t)ticks + 1, sizeof(uint64_t));
     merge->buffer = mem_alloc_array((size_t)ticks * (HIST_METRICS + 1), sizeof(int64_t));
-    if (r < 0 || merge->minute_of == NULL || merge->buffer == NULL)
-        return -ENOMEM;
+    merge->runs = mem_alloc_array(ticks, sizeof(*merge->runs));
+    return r < 0 || merge->minute_of == NULL || merge->minute_from == NULL ||
+                   merge->elapsed_ms == NULL || merge->buffer == NULL || merge->runs == NULL
+               ? -ENOMEM
+               : 0;
+}
+
+/* The axis of all sources, and of their minutes. */
+static int make_axes(struct hist_merge *merge, uint32_t ticks)
+{
+    int r = make_room(merge, ticks);
+    if (r < 0)
+        return r;
     for (uint32_t i = 0; i < merge->n_sources; i++) {
-        const struct source *s = &merge->sources[i];
+        const struct merge_source *s = &merge->sources[i];
         if (s->axis.n == 0)
             continue;
         size_t size = s->axis.n * sizeof(int64_t);
@@ -199,14 +178,20 @@ static int make_axes(struct hist_merge *merge, uint32_t ticks)
     }
     uint32_t minutes = 0;
     struct row_axis *m = &merge->minutes_axis;
+    int64_t usual = row_usual_step(&merge->axis);
     for (uint32_t i = 0; i < ticks; i++) {
         int64_t start = minute_start(merge->axis.times_ms[i]);
-        if (minutes == 0 || m->times_ms[minutes - 1] != start)
+        if (minutes == 0 || m->times_ms[minutes - 1] != start) {
+            merge->minute_from[minutes] = i;
             m->times_ms[minutes++] = start;
+        }
         m->cpu_capacity[minutes - 1] = merge->axis.cpu_capacity[i];
         m->memory_capacity[minutes - 1] = merge->axis.memory_capacity[i];
         merge->minute_of[i] = minutes - 1;
+        merge->elapsed_ms[i + 1] =
+            merge->elapsed_ms[i] + (uint64_t)row_step(&merge->axis, i, usual);
     }
+    merge->minute_from[minutes] = ticks;
     m->n = minutes;
     return roll_minutes_init(&merge->minutes, minutes);
 }
@@ -235,16 +220,17 @@ static int begin(struct history *history, uint32_t group, struct ac_error *error
         reset(merge);
         return error_set(error, -ENOMEM, "no memory");
     }
-    qsort(merge->units, merge->n_units, sizeof(*merge->units), compare_units);
+    qsort(merge->units, merge->n_units, sizeof(*merge->units), merge_compare_units);
     merge->active = true;
     return 0;
 }
 
 /* ---- One agent ---------------------------------------------------------------------------- */
 
-static int decode_unit(struct hist_merge *merge, const struct unit *unit, struct row_totals *totals)
+static int decode_unit(
+    struct hist_merge *merge, const struct merge_unit *unit, struct row_totals *totals)
 {
-    const struct source *source = &merge->sources[unit->source];
+    const struct merge_source *source = &merge->sources[unit->source];
     struct row_view view;
     uint32_t n = merge->axis.n;
     int r = row_section_read(&unit->entry, &source->axis, &view);
@@ -290,7 +276,7 @@ static void add_minutes(struct hist_merge *merge, const struct row_section *sect
 }
 
 /* The ticks between the first and the last at which the agent was there. */
-static bool make_section(struct hist_merge *merge, const struct unit *unit,
+static bool make_section(struct hist_merge *merge, const struct merge_unit *unit,
     const struct row_totals *totals, struct row_section *ret_section)
 {
     uint32_t n = merge->axis.n;
@@ -318,20 +304,13 @@ static bool make_section(struct hist_merge *merge, const struct unit *unit,
     return end > first;
 }
 
-static int add_rows(struct hist_merge *merge, const struct row_section *section)
+int merge_add_rollups(struct hist_merge *merge, uint64_t subject, uint32_t slot)
 {
-    const struct row_axis *axis = &merge->axis;
     struct buf body CLEANUP(buf_done) = {0};
-    int r = row_add(&merge->merged_row, axis, section);
-    add_minutes(merge, section);
+    struct row_section whole = {.subject = subject, .slot = slot, .n = merge->minutes.n};
     roll_minutes_encode(&merge->minutes, &body);
-    struct row_section whole = {
-        .subject = section->subject, .slot = section->slot, .n = merge->minutes.n};
-    if (r == 0)
-        r = body.failed ? -ENOMEM : row_add_body(&merge->minute_row, &whole, body.data, body.size);
+    int r = body.failed ? -ENOMEM : row_add_body(&merge->minute_row, &whole, body.data, body.size);
     buf_clear(&body);
-    roll_clear(merge->record);
-    roll_add(merge->record, axis, section);
     roll_encode(merge->record, &body);
     whole.n = 2;
     if (r == 0)
@@ -339,25 +318,65 @@ static int add_rows(struct hist_merge *merge, const struct row_section *section)
     return r;
 }
 
-static int merge_subject(struct history *history, struct hist_merge *merge)
+static int add_rows(struct hist_merge *merge, const struct row_section *section)
+{
+    int r = row_add(&merge->merged_row, &merge->axis, section);
+    add_minutes(merge, section);
+    roll_clear(merge->record);
+    roll_add(merge->record, &merge->axis, section);
+    return r == 0 ? merge_add_rollups(merge, section->subject, section->slot) : r;
+}
+
+/* Agents that came, went or were away; and those with damaged sections. */
+static int merge_any(struct history *history, struct hist_merge *merge, uint32_t end)
 {
     size_t cells = (size_t)merge->axis.n * (HIST_METRICS + 1);
     struct row_totals totals = {0};
     for (size_t i = 0; i < cells; i++)
         merge->buffer[i] = HIST_UNKNOWN;
-    uint32_t first = merge->next_unit;
-    const struct unit *unit = &merge->units[first];
-    uint32_t next = first;
-    for (; next < merge->n_units && merge->units[next].subject == unit->subject; next++) {
-        if (decode_unit(merge, &merge->units[next], &totals) < 0)
+    for (uint32_t i = merge->next_unit; i < end; i++) {
+        if (decode_unit(merge, &merge->units[i], &totals) < 0)
             atomic_fetch_add(&history->damaged, 1);
     }
     struct row_section section;
-    int r = 0;
-    if (make_section(merge, unit, &totals, &section))
-        r = add_rows(merge, &section);
+    if (!make_section(merge, &merge->units[merge->next_unit], &totals, &section))
+        return 0;
+    return add_rows(merge, &section);
+}
+
+/* Reads the columns' headers. Returns whether the agent was there at every tick. */
+static bool read_steady(const struct hist_merge *merge, uint32_t end, struct row_view *ret_views)
+{
+    const struct merge_unit *units = &merge->units[merge->next_unit];
+    if (end - merge->next_unit != merge->n_sources)
+        return false;
+    for (uint32_t i = 0; i < merge->n_sources; i++) {
+        const struct merge_source *source = &merge->sources[i];
+        if (units[i].source != i || units[i].entry.first != 0 ||
+            units[i].entry.n != source->axis.n ||
+            row_section_read(&units[i].entry, &source->axis, &ret_views[i]) < 0)
+            return false;
+        const struct column_view *present = &ret_views[i].present;
+        if (present->mode != COLUMN_CONSTANT || present->stats.count != source->axis.n)
+            return false;
+    }
+    return true;
+}
+
+static int merge_subject(struct history *history, struct hist_merge *merge)
+{
+    struct row_view views[MERGE_CHUNKS_MAX];
+    uint32_t first = merge->next_unit;
+    uint32_t end = first;
+    while (end < merge->n_units && merge->units[end].subject == merge->units[first].subject)
+        end++;
+    int r = -EBADMSG;
+    if (read_steady(merge, end, views))
+        r = merge_add_steady(merge, &merge->units[first], views);
+    if (r == -EBADMSG)
+        r = merge_any(history, merge, end);
     if (r == 0)
-        merge->next_unit = next;
+        merge->next_unit = end;
     return r;
 }
 
@@ -402,128 +421,6 @@ static int finish(struct history *history, struct ac_error *error)
     return r;
 }
 
-/* ---- Days --------------------------------------------------------------------------------- */
-
-/* All records of the hours, one after the other, by subject. */
-struct day {
-    struct source hours[DAY_HOURS * 2];
-    uint32_t n;
-    struct hist_merge collect; /* only its list of units is used */
-};
-
-static int take_hour(void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
-{
-    (void)end_ms;
-    struct day *day = userdata;
-    if (day->n == ARRAY_SIZE(day->hours))
-        return 1;
-    struct source *hour = &day->hours[day->n];
-    hour->bytes = mem_alloc(size + 1);
-    if (hour->bytes == NULL)
-        return -ENOMEM;
-    memcpy(hour->bytes, bytes, size);
-    hour->size = size;
-    hour->id = id;
-    day->n++;
-    return 0;
-}
-
-static void day_free(struct day **day)
-{
-    for (uint32_t i = 0; *day != NULL && i < (*day)->n; i++) {
-        mem_free((*day)->hours[i].bytes);
-        row_axis_done(&(*day)->hours[i].axis);
-    }
-    if (*day != NULL)
-        mem_free((*day)->collect.units);
-    mem_free(*day);
-}
-
-static int day_subjects(struct history *history, struct day *day, struct row_builder *builder)
-{
-    struct hist_merge *list = &day->collect;
-    struct roll_record *record = history->merge->record;
-    qsort(list->units, list->n_units, sizeof(*list->units), compare_units);
-    for (uint32_t i = 0; i < list->n_units;) {
-        const struct unit *first = &list->units[i];
-        roll_clear(record);
-        for (; i < list->n_units && list->units[i].subject == first->subject; i++) {
-            struct byte_reader body;
-            if (row_body(&list->units[i].entry, &body) < 0 || roll_merge(record, &body, -1) < 0)
-                atomic_fetch_add(&history->damaged, 1);
-        }
-        struct buf bytes CLEANUP(buf_done) = {0};
-        struct row_section section = {.subject = first->subject, .slot = first->slot, .n = 2};
-        roll_encode(record, &bytes);
-        if (bytes.failed || row_add_body(builder, &section, bytes.data, bytes.size) < 0)
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-static int write_day(
-    struct history *history, uint32_t group, struct day *day, struct ac_error *error)
-{
-    struct row_builder builder CLEANUP(row_builder_done) = {0};
-    int64_t ends[2] = {INT64_MAX, INT64_MIN};
-    int64_t cpu[2] = {0};
-    int64_t memory[2] = {0};
-    for (uint32_t i = 0; i < day->n; i++) {
-        struct source *hour = &day->hours[i];
-        day->collect.next_unit = i;
-        uint32_t units = day->collect.n_units;
-        if (row_read(hour->bytes, hour->size, &hour->axis, take_unit, &day->collect) < 0 ||
-            hour->axis.n != 2) {
-            day->collect.n_units = units;
-            atomic_fetch_add(&history->damaged, 1);
-            continue;
-        }
-        ends[0] = MIN(ends[0], hour->axis.times_ms[0]);
-        ends[1] = MAX(ends[1], hour->axis.times_ms[1]);
-        cpu[0] = cpu[1] = hour->axis.cpu_capacity[1];
-        memory[0] = memory[1] = hour->axis.memory_capacity[1];
-    }
-    if (day->collect.n_units == 0)
-        return 0;
-    const struct row_axis axis = {2, ends, cpu, memory};
-    buf_clear(&history->scratch);
-    if (day_subjects(history, day, &builder) < 0 ||
-        row_finish(&builder, &axis, &history->scratch) < 0)
-        return error_set(error, -ENOMEM, "no memory");
-    return hist_series_put(&history->write, SERIES_DAY, group, ends[0], ends[1],
-        history->scratch.data, history->scratch.size, error);
-}
-
-/* Writes a day where enough hours have come together since the last one. */
-static int day_step(struct history *history, uint32_t group, struct ac_error *error)
-{
-    int64_t after = -1;
-    int64_t hours = 0;
-    const int64_t ids[] = {hist_row_id(group, 0), hist_row_id(group + 1, 0)};
-    int r = hist_query_int(&history->write, HIST_DAY_END, ids, 2, &after, error);
-    if (r < 0)
-        return r;
-    const int64_t since[] = {hist_row_id(group, after + 1), hist_row_id(group + 1, 0)};
-    r = hist_query_int(&history->write, HIST_HOURS, since, 2, &hours, error);
-    if (r < 0 || hours < DAY_HOURS)
-        return r < 0 ? r : 0;
-    struct day *day CLEANUP(day_free) = mem_alloc(sizeof(*day));
-    if (day == NULL)
-        return error_set(error, -ENOMEM, "no memory");
-    sqlite3_stmt *statement cleanup_reset = NULL;
-    r = hist_series_sql(&history->write, SERIES_HOUR, SERIES_AFTER, &statement, error);
-    for (size_t i = 0; r == 0 && i < 2; i++)
-        r = sqlite3_bind_int64(statement, (int)i + 1, since[i]) == SQLITE_OK ? 0 : -EIO;
-    while (r == 0) {
-        r = sql_step(&history->write.connection, statement, "reading history", error);
-        if (r != 1)
-            break;
-        r = take_hour(day, sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1),
-            sqlite3_column_blob(statement, 2), (size_t)sqlite3_column_bytes(statement, 2));
-    }
-    return r < 0 ? r : write_day(history, group, day, error);
-}
-
 /* ---- The tick's share --------------------------------------------------------------------- */
 
 static int begin_next(struct history *history, struct ac_error *error)
@@ -556,7 +453,7 @@ int hist_merge_step(struct history *history, struct ac_error *error)
     if (merge->next_unit < merge->n_units)
         return 0;
     r = finish(history, error);
-    return r == 0 ? day_step(history, merge->group, error) : r;
+    return r == 0 ? hist_day_step(history, merge->group, error) : r;
 }
 
 void hist_merge_applied(struct history *history)
