@@ -144,9 +144,10 @@ static void run_ticks(struct load *load)
     double *calls = mem_alloc_array(n, sizeof(*calls));
     double *times = mem_alloc_array(n, sizeof(*times));
     double *cpu = mem_alloc_array(n, sizeof(*cpu));
+    double *own_cpu = mem_alloc_array(n, sizeof(*own_cpu));
     double next = now_s(CLOCK_MONOTONIC) + 10;
     struct ac_error error;
-    if (calls == NULL || times == NULL || cpu == NULL)
+    if (calls == NULL || times == NULL || cpu == NULL || own_cpu == NULL)
         fail("no memory");
     double heap = heap_bytes();
     double heap_most = 0;
@@ -155,9 +156,11 @@ static void run_ticks(struct load *load)
     for (int t = 0; t < load->ticks; t++) {
         data_fill(load->data, load->agents, t, load->rows, load->out);
         double before = now_s(CLOCK_PROCESS_CPUTIME_ID);
+        double own = now_s(CLOCK_THREAD_CPUTIME_ID);
         double wall = now_s(CLOCK_MONOTONIC);
         tick(load, t);
         calls[t] = now_s(CLOCK_MONOTONIC) - wall;
+        own_cpu[t] = now_s(CLOCK_THREAD_CPUTIME_ID) - own;
         if (load->options.background && history_flush(load->history, &error) < 0)
             fail(error.message);
         times[t] = now_s(CLOCK_MONOTONIC) - wall;
@@ -173,8 +176,10 @@ static void run_ticks(struct load *load)
     figure("samples", samples);
     figure("cpu_ns_per_sample", used / samples * 1e9);
     figure("cpu_percent_at_1hz", used / load->ticks * 100);
-    if (load->options.background)
+    if (load->options.background) {
         print_times("call", calls, load->ticks);
+        print_times("call_cpu", own_cpu, load->ticks);
+    }
     print_times("tick", times, load->ticks);
     print_times("tick_cpu", cpu, load->ticks);
     figure("memory_own_account_bytes", (double)status.memory_bytes);
@@ -182,6 +187,7 @@ static void run_ticks(struct load *load)
     mem_free(calls);
     mem_free(times);
     mem_free(cpu);
+    mem_free(own_cpu);
 }
 
 /* ---- Size */
