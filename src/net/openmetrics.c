@@ -28,6 +28,10 @@ struct scrape {
     uint64_t agents_omitted;
     struct core_pool pools[AC_PHILOSOPHY_COUNT];
     struct net_server_stats http;
+    bool stored; /* there is a history on disk */
+    struct history_status history;
+    bool tiers_known;
+    struct history_tier tiers[HISTORY_TIERS];
 };
 
 /* NaN = unknown: no sample. @index counts the label values of the family. */
@@ -53,6 +57,13 @@ static double known(bool is_known, double value)
 static double seconds(uint64_t ns)
 {
     return (double)ns / NS_PER_SEC;
+}
+
+/* How long nothing has been recorded. */
+static double gap_seconds(const struct history_status *status)
+{
+    int64_t gap = clock_wall_ns() - status->failing_since_ns;
+    return status->failing_since_ns > 0 && gap > 0 ? seconds((uint64_t)gap) : 0;
 }
 
 #define VALUE(name, expression)                                                                    \
@@ -103,6 +114,24 @@ VALUE(daemon_rss, known(s->daemon.rss_bytes > 0, (double)s->daemon.rss_bytes))
 VALUE(daemon_uptime, seconds(s->daemon.uptime_ns))
 VALUE(events_lost, (double)core_events_lost(s->context->core))
 VALUE(samples_lost, (double)s->daemon.samples_lost)
+VALUE(hist_file, known(s->stored, (double)s->history.file_bytes))
+VALUE(hist_memory, known(s->stored, (double)s->history.memory_bytes))
+VALUE(hist_rows, known(s->tiers_known, (double)s->tiers[i].rows))
+VALUE(hist_oldest,
+    known(s->tiers_known && s->tiers[i].rows > 0, seconds((uint64_t)s->tiers[i].oldest_ns)))
+VALUE(hist_subjects, known(s->stored, s->history.subjects))
+VALUE(hist_ticks, known(s->stored, (double)s->history.ticks))
+VALUE(hist_failed, known(s->stored, (double)s->history.failed_ticks))
+VALUE(hist_refused, known(s->stored, (double)s->history.refused_ticks))
+VALUE(hist_waiting, known(s->stored, s->history.waiting_ticks))
+VALUE(hist_gap, known(s->stored, gap_seconds(&s->history)))
+VALUE(hist_damaged, known(s->stored, (double)s->history.damaged))
+VALUE(hist_commit, known(s->stored, seconds(s->history.commit_sum_ns)))
+VALUE(hist_commit_last, known(s->history.ticks > 0, seconds(s->history.commit_last_ns)))
+VALUE(hist_commit_max, known(s->history.ticks > 0, seconds(s->history.commit_max_ns)))
+VALUE(queries, (double)s->http.queries[i])
+VALUE(queries_running, s->http.queries_running)
+VALUE(queries_waiting, s->http.queries_waiting)
 VALUE(http_requests, (double)s->http.requests[i + 1])
 VALUE(http_connections, (double)s->http.connections)
 VALUE(http_refused, (double)s->http.connections_refused)
@@ -136,6 +165,8 @@ AGENT(agent_gpu_ratio, isnan(a->gpu_percent) ? NAN : a->gpu_percent / 100)
 AGENT(agent_processes_started, TOTAL(TOTALS_KNOWN_PROCESSES, a->totals.processes_total))
 
 static const char *const words_version[] = {AC_VERSION, NULL};
+static const char *const words_tier[] = {"raw", "minutes", "hours", "days", NULL};
+static const char *const words_outcome[] = {"done", "refused", "cancelled", "late", NULL};
 static const char *const words_code[] = {"1xx", "2xx", "3xx", "4xx", "5xx", NULL};
 
 #define ONE(metric_name, metric_type, metric_unit, getter, text)                                   \
@@ -209,6 +240,32 @@ static const struct metric metrics[] = {
     ONE("daemon_uptime_seconds", GAUGE, "seconds", daemon_uptime, "Since the daemon's start."),
     ONE("events_lost", COUNTER, NULL, events_lost, "Events dropped from the full queue."),
     ONE("samples_lost", COUNTER, NULL, samples_lost, "Process records that did not fit."),
+    ONE("history_file_bytes", GAUGE, "bytes", hist_file,
+        "The history on disk, without free pages."),
+    ONE("history_memory_bytes", GAUGE, "bytes", hist_memory, "Memory that the history keeps."),
+    EACH("history_rows", GAUGE, NULL, hist_rows, "tier", words_tier,
+        "Rows of the history; each holds several agents."),
+    EACH("history_oldest_timestamp_seconds", GAUGE, "seconds", hist_oldest, "tier", words_tier,
+        "Unix time of the oldest row."),
+    ONE("history_subjects", GAUGE, NULL, hist_subjects, "Agents, and the machine, recorded now."),
+    ONE("history_ticks", COUNTER, NULL, hist_ticks, "Passes that were recorded."),
+    ONE("history_ticks_failed", COUNTER, NULL, hist_failed, "Passes that the disk refused."),
+    ONE("history_ticks_refused", COUNTER, NULL, hist_refused,
+        "Passes that found too many waiting for the disk."),
+    ONE("history_ticks_waiting", GAUGE, NULL, hist_waiting, "Passes that wait for the disk."),
+    ONE("history_gap_seconds", GAUGE, "seconds", hist_gap,
+        "How long nothing could be recorded; 0 while it can."),
+    ONE("history_damaged", COUNTER, NULL, hist_damaged, "Parts that could not be read."),
+    ONE("history_commit_duration_seconds", COUNTER, "seconds", hist_commit,
+        "Time spent recording passes."),
+    ONE("history_commit_last_duration_seconds", GAUGE, "seconds", hist_commit_last,
+        "Time that recording the last pass took."),
+    ONE("history_commit_longest_duration_seconds", GAUGE, "seconds", hist_commit_max,
+        "The longest of them."),
+    EACH("history_queries", COUNTER, NULL, queries, "outcome", words_outcome,
+        "Queries of the history: done, refused at the cap, cancelled with their client, too late."),
+    ONE("history_queries_running", GAUGE, NULL, queries_running, "Queries that run now."),
+    ONE("history_queries_waiting", GAUGE, NULL, queries_waiting, "Queries that wait for a thread."),
     EACH("http_requests", COUNTER, NULL, http_requests, "code", words_code, "Requests answered."),
     ONE("http_connections", GAUGE, NULL, http_connections, "Connections now."),
     ONE("http_connections_refused", COUNTER, NULL, http_refused, "Connections above the cap."),
@@ -360,8 +417,13 @@ int openmetrics_write(
     scrape.available_memory = (double)memory;
     for (int i = 0; i < AC_PHILOSOPHY_COUNT; i++)
         core_pool(context->core, (enum ac_philosophy)i, clock_moment(), &scrape.pools[i]);
-    if (context->server)
+    if (context->server) {
         net_server_stats(context->server, &scrape.http);
+        scrape.tiers_known = net_server_tiers(context->server, scrape.tiers);
+    }
+    scrape.stored = context->history && context->store;
+    if (scrape.stored)
+        history_status(context->history, &scrape.history);
     count_agents(&scrape);
     count_rest(&scrape);
     for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {

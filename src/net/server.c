@@ -282,5 +282,13 @@ uint16_t net_server_port(const struct net_server *server)
 
 void net_server_stats(const struct net_server *server, struct net_server_stats *ret_stats)
 {
+    struct work_stats works;
+    work_pool_stats(server->works, &works);
     *ret_stats = server->stats;
+    ret_stats->queries[0] = works.done;
+    ret_stats->queries[1] = works.refused;
+    ret_stats->queries[2] = works.cancelled;
+    ret_stats->queries[3] = works.late;
+    ret_stats->queries_running = works.running;
+    ret_stats->queries_waiting = works.waiting;
 }

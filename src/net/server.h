@@ -72,7 +72,7 @@ struct net_context {
     const struct config *config;
     struct net_hooks hooks;
     int proc_fd; /* directory of /proc, for looking at pids; -1 = none can be registered */
-    const struct net_server *server; /* set by net_server_new: its counters go to /metrics */
+    struct net_server *server; /* set by net_server_new: its counters go to /metrics */
 };
 
 struct net_server_options {
@@ -123,7 +123,14 @@ struct net_server_stats {
     uint64_t streams;             /* now */
     uint64_t streams_refused;     /* at the cap */
     uint64_t streams_slow;        /* dropped: fell further behind than the events kept */
+    uint64_t queries[4];          /* done, refused, cancelled, late: see work_stats */
+    uint32_t queries_running;
+    uint32_t queries_waiting;
 };
 void net_server_stats(const struct net_server *server, struct net_server_stats *ret_stats);
+
+/* What the history holds, counted beside the loop at most every five minutes, when somebody asks.
+ * Returns false before it was counted first. */
+bool net_server_tiers(struct net_server *server, struct history_tier ret_tiers[HISTORY_TIERS]);
 
 #endif

@@ -65,6 +65,10 @@ struct net_server {
     sd_event_source *timer;
     struct work_pool *works;
     sd_event_source *works_source;
+    struct work *count;  /* counts what the history holds; NULL = it does not */
+    uint64_t counted_ns; /* monotonic: when that was begun last; 0 = never */
+    bool tiers_known;
+    struct history_tier tiers[HISTORY_TIERS];
     uint64_t sweep_ns; /* monotonic: when connections are looked at next; 0 = there are none */
     struct stream_ring *ring;
     struct net_conn *conns;     /* all */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections that wait for a query, and then take its answer as fast as their clients do. */
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "base/mem.h"
 #include "net/server_internal.h"
 
 #define BLOCK_BYTES 16384
+#define COUNT_NS    (300 * NS_PER_SEC)
 
 /* MHD does not look at a connection that is suspended. */
 static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -86,6 +88,52 @@ bool conn_take_work(
     return true;
 }
 
+/* ---- What the history holds */
+
+static int run_count(struct net_query *query)
+{
+    struct history_tier tiers[HISTORY_TIERS];
+    int r = history_tiers(query->history, tiers, NULL);
+    return r < 0 ? r : buf_append(&query->reply.body, tiers, sizeof(tiers));
+}
+
+static void take_count(struct net_server *server)
+{
+    struct net_reply reply CLEANUP(reply_done);
+    reply_init(&reply);
+    if (!server->count || !work_answers(server->count))
+        return;
+    if (work_reply(server->count, &reply) && reply.status == 200 &&
+        reply.body.size == sizeof(server->tiers)) {
+        memcpy(server->tiers, reply.body.data, sizeof(server->tiers));
+        server->tiers_known = true;
+    }
+    work_close(TAKE_PTR(server->count));
+}
+
+static void start_count(struct net_server *server)
+{
+    const struct net_context *context = server->context;
+    struct net_query *query = context->history && context->store ? mem_alloc(sizeof(*query)) : NULL;
+    if (!query)
+        return;
+    reply_init(&query->reply);
+    query->run = run_count;
+    query->history = context->history;
+    (void)work_start(server->works, query, &(struct net_peer){.privileged = true}, &server->count);
+}
+
+bool net_server_tiers(struct net_server *server, struct history_tier ret_tiers[HISTORY_TIERS])
+{
+    uint64_t now = clock_mono().ns;
+    if (!server->count && (server->counted_ns == 0 || now - server->counted_ns >= COUNT_NS)) {
+        server->counted_ns = now;
+        start_count(server);
+    }
+    memcpy(ret_tiers, server->tiers, sizeof(server->tiers));
+    return server->tiers_known;
+}
+
 int works_told(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct net_server *server = userdata;
@@ -93,6 +141,7 @@ int works_told(sd_event_source *source, int fd, uint32_t revents, void *userdata
     (void)fd;
     (void)revents;
     work_pool_news(server->works);
+    take_count(server);
     for (struct net_conn *conn = server->conns; conn; conn = conn->next) {
         if (!conn->work || !conn->suspended)
             continue;

@@ -354,19 +354,36 @@ static size_t count(const char *text, const char *part)
     return n;
 }
 
+/* The body of an answer without the lengths between its chunks. */
+static char *joined(char *answer)
+{
+    char *in = strstr(answer, "\r\n\r\n") + 4, *out = in;
+    for (;;) {
+        char *data;
+        size_t size = strtoul(in, &data, 16);
+        if (size == 0)
+            break;
+        memmove(out, data + 2, size);
+        out += size;
+        in = data + 2 + size + 2;
+    }
+    *out = 0;
+    return answer;
+}
+
 static void test_queries_over_a_server(void **state)
 {
     struct served *s = *state;
     serve(s->f);
     char *answer = client_exchange(s->f, GET("/v1/history/range?agents=one,system&" SPAN));
     assert_int_equal(status_of(answer), 200);
-    assert_int_equal(count(answer, "\"samples\":1"), 2 * TICKS);
     assert_non_null(strstr(answer, "Transfer-Encoding: chunked"));
+    assert_int_equal(count(joined(answer), "\"samples\":1"), 2 * TICKS);
     assert_non_null(strstr(answer, "\"error\":null}"));
     free(answer);
     answer = client_exchange(s->f, GET("/v1/system/history?" SPAN));
     assert_int_equal(status_of(answer), 200);
-    assert_true(count(answer, "\"samples\":1,") >= TICKS);
+    assert_true(count(joined(answer), "\"samples\":1,") >= TICKS);
     free(answer);
     expect(s->f, GET("/v1/agents/one/history?limit=3&" SPAN), 200, "\"points\":[{");
     expect(s->f, GET("/v1/agents/nobody/history"), 404, "agent nobody is not known");
@@ -381,6 +398,34 @@ static void test_queries_over_a_server(void **state)
         "POST /v1/history/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
         "Connection: close\r\n\r\n",
         200, "\"messages\":[],\"findings\":0}");
+}
+
+/* What the history holds is counted when somebody asks for the metrics, and told to who comes next.
+ */
+static void test_metrics_of_the_history(void **state)
+{
+    struct served *s = *state;
+    struct history_tier tiers[HISTORY_TIERS];
+    serve(s->f);
+    expect(s->f, GET("/metrics"), 200, "agentcore_history_ticks_total 900\n");
+    while (!net_server_tiers(s->f->server, tiers))
+        fixture_pump(s->f, 50);
+    char *text = client_exchange(s->f, GET("/metrics"));
+    static const char *const lines[] = {"agentcore_history_subjects 2\n",
+        "agentcore_history_rows{tier=\"days\"} 0\n",
+        "agentcore_history_oldest_timestamp_seconds{tier=\"raw\"} 16999",
+        "agentcore_history_ticks_waiting 0\n", "agentcore_history_ticks_refused_total 0\n",
+        "agentcore_history_gap_seconds 0\n",
+        "agentcore_history_queries_total{outcome=\"done\"} 1\n"};
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        if (!strstr(text, lines[i]))
+            print_message("%s is not in %s\n", lines[i], text);
+        assert_non_null(strstr(text, lines[i]));
+    }
+    assert_null(strstr(text, "agentcore_history_rows{tier=\"raw\"} 0\n"));
+    assert_null(strstr(text, "oldest_timestamp_seconds{tier=\"days\"}"));
+    assert_null(strstr(text, "agentcore_history_file_bytes 0\n"));
+    free(text);
 }
 
 /* The next request on a connection waits for the answer to the one before. */
@@ -452,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_alone),
         cmocka_unit_test(test_freed_in_the_middle),
         SERVED(test_queries_over_a_server),
+        SERVED(test_metrics_of_the_history),
         SERVED(test_pipelined_queries),
         SERVED(test_clients_leave),
         SERVED(test_server_ends),
