@@ -27,6 +27,7 @@ static void field_set(struct ac_usage *usage, unsigned bit, double value)
 void fold_begin(struct fold *fold, int64_t from_ns, uint64_t step_ns)
 {
     *fold = (struct fold){.point = {.from_ns = from_ns, .step_ns = step_ns}};
+    fold->point.cpu_seconds = fold->point.disk_bytes = fold->point.network_bytes = NAN;
     ac_usage_init(&fold->point.mean);
     fold->point.mean.timestamp_ns = from_ns;
     fold->point.min = fold->point.max = fold->point.mean;

@@ -45,9 +45,10 @@ struct hist_slot {
     int64_t tenure;               /* id of its row */
     bool tenure_stored;
     int64_t from_ms;
-    int64_t seen_ms;               /* the last tick at which it was there, or SEEN_UNKNOWN;
-                                      nothing while it is there: hist_slot_seen */
-    uint64_t given[HIST_COUNTERS]; /* last totals handed in */
+    int64_t seen_ms;                  /* the last tick at which it was there, or SEEN_UNKNOWN;
+                                         nothing while it is there: hist_slot_seen */
+    uint64_t given[HIST_COUNTERS];    /* last totals handed in */
+    uint64_t at_given[HIST_COUNTERS]; /* the counters then */
     uint32_t given_known;
     uint64_t start[HIST_COUNTERS]; /* counters at the start of the open chunk */
     struct tail_stream streams[FRAME_COLUMNS];

@@ -26,6 +26,8 @@ struct step {
     uint64_t step_ms; /* how much time it stands for: more than asked for where it is coarse */
     struct hist_capacity capacity;
     struct cell cells[HIST_METRICS];
+    uint32_t used_known; /* bit per counter */
+    double used[HIST_COUNTERS];
 };
 
 struct range {
@@ -66,11 +68,19 @@ static void restore(const struct step *step, unsigned what, struct ac_usage *ret
     hist_restore(values, &step->capacity, ret_usage);
 }
 
+static double used_or_nan(const struct step *step, unsigned counter, double scale)
+{
+    return step->used_known >> counter & 1 ? step->used[counter] * scale : (double)NAN;
+}
+
 static int give(struct range *range, const struct step *step)
 {
     struct history_point point = {.from_ns = step->index * range->step_ms * MS,
         .step_ns = step->step_ms * (uint64_t)MS,
-        .samples = (uint32_t)step->samples};
+        .samples = (uint32_t)step->samples,
+        .cpu_seconds = used_or_nan(step, 0, 1e-9),
+        .disk_bytes = used_or_nan(step, 1, 1e-3),
+        .network_bytes = used_or_nan(step, 2, 1e-3)};
     restore(step, 0, &point.mean);
     restore(step, 1, &point.min);
     restore(step, 2, &point.max);
@@ -171,9 +181,57 @@ static void add(
     c->known += known;
 }
 
-static int on_ticks(void *userdata, const struct row_axis *axis, const struct row_section *section)
+static void add_used(struct step *step, int counter, double amount)
 {
-    struct range *range = userdata;
+    step->used_known |= 1u << counter;
+    step->used[counter] += amount;
+}
+
+/* What each tick of a section used of a counter, in its unit; NaN where the rate is not known. */
+static void share_total(const struct row_axis *axis, const struct row_section *section, unsigned m,
+    int64_t usual_ms, double *ret_used)
+{
+    const struct hist_metric_info *info = hist_metric_info(m);
+    const int64_t *values = section->metrics[m];
+    double sum = 0;
+    uint32_t last = UINT32_MAX;
+    for (uint32_t i = 0; i < section->n; i++) {
+        ret_used[i] = NAN;
+        if (values[i] == HIST_UNKNOWN)
+            continue;
+        int64_t step = row_step(axis, section->first + i, usual_ms);
+        ret_used[i] = (double)values[i] * (double)step * info->counter_rate / 1000.0;
+        sum += ret_used[i];
+        last = i;
+    }
+    if (!(section->totals.known >> info->counter & 1) || last == UINT32_MAX)
+        return;
+    double total =
+        (double)(section->totals.end[info->counter] - section->totals.start[info->counter]);
+    for (uint32_t i = 0; i < section->n && sum > 0; i++)
+        ret_used[i] *= total / sum;
+    if (sum <= 0)
+        ret_used[last] = total;
+}
+
+/* An array of section->n in @buffer for each counter that is asked for, NULL for the others. */
+static void share_totals(const struct row_axis *axis, const struct row_section *section,
+    uint32_t metrics, double *buffer, const double *ret_used[HIST_COUNTERS])
+{
+    int64_t usual_ms = row_usual_step(axis);
+    for (unsigned m = 0; m < HIST_METRICS; m++) {
+        int counter = hist_metric_info(m)->counter;
+        if (counter < 0 || section->metrics[m] == NULL || !(metrics >> m & 1))
+            continue;
+        double *used = buffer + (size_t)counter * section->n;
+        share_total(axis, section, m, usual_ms, used);
+        ret_used[counter] = used;
+    }
+}
+
+static int take_ticks(struct range *range, const struct row_axis *axis,
+    const struct row_section *section, const double *const used[HIST_COUNTERS])
+{
     for (uint32_t i = 0; i < section->n; i++) {
         int64_t at = axis->times_ms[section->first + i];
         if (section->present[i] == HIST_UNKNOWN || outside(range, at))
@@ -191,8 +249,26 @@ static int on_ticks(void *userdata, const struct row_axis *axis, const struct ro
             if (value != HIST_UNKNOWN)
                 add(&range->now, m, (double)value, value, value, 1);
         }
+        for (int c = 0; c < HIST_COUNTERS; c++) {
+            if (used[c] != NULL && !isnan(used[c][i]))
+                add_used(&range->now, c, used[c][i]);
+        }
     }
     return 0;
+}
+
+static int on_ticks(void *userdata, const struct row_axis *axis, const struct row_section *section)
+{
+    struct range *range = userdata;
+    const double *used[HIST_COUNTERS] = {0};
+    if (!range->query->used)
+        return take_ticks(range, axis, section, used);
+    double *buffer cleanup_free =
+        mem_alloc_array((size_t)section->n * HIST_COUNTERS + 1, sizeof(*buffer));
+    if (buffer == NULL)
+        return -ENOMEM;
+    share_totals(axis, section, range->metrics, buffer, used);
+    return take_ticks(range, axis, section, used);
 }
 
 static int on_minutes(
@@ -214,8 +290,14 @@ static int on_minutes(
         range->now.samples += minutes->samples[i];
         for (unsigned m = 0; m < HIST_METRICS; m++) {
             const struct roll_cell *c = &minutes->cells[(size_t)m * minutes->n + i];
-            if (c->known > 0 && range->metrics >> m & 1)
-                add(&range->now, m, (double)c->sum, c->min, c->max, c->known);
+            if (c->known == 0 || !(range->metrics >> m & 1))
+                continue;
+            const struct hist_metric_info *info = hist_metric_info(m);
+            add(&range->now, m, (double)c->sum, c->min, c->max, c->known);
+            if (range->query->used && info->counter >= 0) /* the mean stands for the minute */
+                add_used(&range->now, info->counter,
+                    (double)c->sum / (double)c->known * (double)MINUTE_MS * info->counter_rate /
+                        1000.0);
         }
     }
     return 0;
@@ -244,8 +326,14 @@ static int on_record(
     range->now.samples += record->samples;
     for (unsigned m = 0; m < HIST_METRICS; m++) {
         const struct roll_stats *s = &record->metrics[m];
-        if (s->known > 0 && range->metrics >> m & 1)
-            add(&range->now, m, (double)s->sum, s->min, s->max, s->known);
+        if (s->known == 0 || !(range->metrics >> m & 1))
+            continue;
+        const struct hist_metric_info *info = hist_metric_info(m);
+        add(&range->now, m, (double)s->sum, s->min, s->max, s->known);
+        if (range->query->used && info->counter >= 0)
+            add_used(&range->now, info->counter,
+                s->has_totals ? (double)(s->total_end - s->total_start)
+                              : (double)s->integral * info->counter_rate / 1000.0);
     }
     return 0;
 }
@@ -279,6 +367,10 @@ static int give_collected(struct range *range)
             const struct cell *c = &next->cells[m];
             if (c->known > 0)
                 add(step, m, c->sum, c->min, c->max, c->known);
+        }
+        for (int c = 0; c < HIST_COUNTERS; c++) {
+            if (next->used_known >> c & 1)
+                add_used(step, c, next->used[c]);
         }
     }
     return 0;

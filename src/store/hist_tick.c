@@ -56,7 +56,7 @@ void hist_counters_step(struct history *history, const uint32_t *given, int64_t 
     }
 }
 
-/* Exact totals: the growth since they were handed in last. */
+/* Exact totals: the growth since they were handed in last, whatever was integrated since then. */
 static uint32_t take_totals(
     struct history *history, uint32_t slot, const struct history_totals *totals)
 {
@@ -69,7 +69,8 @@ static uint32_t take_totals(
             continue;
         if (s->given_known >> c & 1) {
             uint64_t grown = values[c] >= s->given[c] ? values[c] - s->given[c] : values[c];
-            history->now->counters[c][slot] = history->before->counters[c][slot] + grown;
+            history->now->counters[c][slot] =
+                MAX(history->before->counters[c][slot], s->at_given[c] + grown);
             taken |= 1u << c;
         }
     }
@@ -87,6 +88,8 @@ static void totals_taken(struct history *history, const struct history_row *rows
         s->given[0] = totals->cpu_ns;
         s->given[1] = totals->disk_bytes * 1000;
         s->given[2] = totals->network_bytes * 1000;
+        for (unsigned c = 0; c < HIST_COUNTERS; c++)
+            s->at_given[c] = history->before->counters[c][history->row_slots[i]];
     }
 }
 

@@ -120,6 +120,11 @@ struct history_point {
     struct ac_usage mean;
     struct ac_usage min;
     struct ac_usage max;
+    /* What was used in it; NaN = unknown, or not asked for. Between the totals at the edges of
+     * chunks, in the proportion of the rates. */
+    double cpu_seconds;
+    double disk_bytes;
+    double network_bytes;
 };
 
 typedef int (*history_fn)(void *userdata, const struct history_point *point);
@@ -154,6 +159,7 @@ struct history_query {
     uint64_t step_ns;
     uint32_t limit;
     uint32_t metrics;          /* enum ac_usage_field bits: only these are decoded */
+    bool used;                 /* .cpu_seconds and so on of the metrics that are decoded */
     const atomic_bool *cancel; /* becomes true: -ECANCELED */
 };
 int history_range_query(struct history *history, const struct history_query *query, history_fn each,
