@@ -126,7 +126,7 @@ void hist_restore(const double values[HIST_METRICS], const struct hist_capacity 
     restore_one(values[HIST_MEMORY_PERCENT], HIST_MEMORY_PERCENT, &u->memory_percent,
         AC_KNOWN_MEMORY_PERCENT, &u->known);
     if (!isnan(values[HIST_FILE_DESCRIPTORS])) {
-        u->file_descriptors = (uint64_t)llround(values[HIST_FILE_DESCRIPTORS]);
+        u->file_descriptors = (uint64_t)(values[HIST_FILE_DESCRIPTORS] + 0.5);
         u->known |= AC_KNOWN_FILE_DESCRIPTORS;
     }
     if (!(u->known & AC_KNOWN_CPU_PERCENT) && (u->known & AC_KNOWN_CPU_CORES) &&

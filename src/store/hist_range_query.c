@@ -82,8 +82,12 @@ static int give(struct range *range, const struct step *step)
         .disk_bytes = used_or_nan(step, 1, 1e-3),
         .network_bytes = used_or_nan(step, 2, 1e-3)};
     restore(step, 0, &point.mean);
-    restore(step, 1, &point.min);
-    restore(step, 2, &point.max);
+    if (step->samples == 1) {
+        point.min = point.max = point.mean;
+    } else {
+        restore(step, 1, &point.min);
+        restore(step, 2, &point.max);
+    }
     point.mean.timestamp_ns = point.min.timestamp_ns = point.max.timestamp_ns = point.from_ns;
     if (range->query->limit > 0 && range->given == range->query->limit) {
         range->info->limited = true;
