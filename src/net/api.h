@@ -118,8 +118,9 @@ struct alerts_query {
     char agent[AC_AGENT_ID_MAX + 1];
     unsigned state; /* enum alerts_state */
     uint64_t limit;
+    int64_t before_ns;
 };
-enum alerts_field { ALERTS_SEVERITY, ALERTS_AGENT, ALERTS_STATE, ALERTS_LIMIT };
+enum alerts_field { ALERTS_SEVERITY, ALERTS_AGENT, ALERTS_STATE, ALERTS_LIMIT, ALERTS_BEFORE };
 
 struct prediction_query {
     uint32_t given;

@@ -251,8 +251,12 @@ static const struct schema_field alerts_fields[] = {
         .kind = FIELD_INTEGER,
         .help = "Default: 1000",
         .minimum = 1,
-        .maximum = 10000,
+        .maximum = 1000,
         AT(struct alerts_query, limit)},
+    {.name = "before",
+        .kind = FIELD_TIME,
+        .help = "Only alerts that started before this time: for the next page",
+        AT(struct alerts_query, before_ns)},
 };
 SCHEMA(schema_alerts_query, "AlertsQuery", "", struct alerts_query, alerts_fields)
 

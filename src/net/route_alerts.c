@@ -9,6 +9,7 @@
 #include "net/json_encode.h"
 
 #define LIMIT_DEFAULT 1000
+#define STORED_MAX    10000 /* that are looked at */
 
 static bool sees_alert(const struct net_call *call, const struct ac_alert *alert)
 {
@@ -28,20 +29,62 @@ static bool alert_wanted(const struct net_call *call, const struct ac_alert *ale
         if (strcmp(agent, alert->agent_id) != 0)
             return false;
     }
+    if (schema_given(query, ALERTS_BEFORE) && alert->started_ns >= query->before_ns)
+        return false;
     if (query->state == ALERTS_ACTIVE && (alert->acknowledged || alert->state != AC_ALERT_FIRING))
         return false;
     return sees_alert(call, alert);
 }
 
-/* Alerts that were found, as copies: the store's live during a callback only. */
+/* The newest alerts that were found, as copies (the store's live during a callback only): a heap
+ * with the oldest of them at its top. */
 struct found {
     const struct net_call *call;
     struct ac_alert *alerts;
     size_t count, capacity, limit;
 };
 
+static int newest_first(const void *a, const void *b)
+{
+    const struct ac_alert *one = a, *other = b;
+    if (one->started_ns != other->started_ns)
+        return one->started_ns < other->started_ns ? 1 : -1;
+    return strcmp(one->alert_id, other->alert_id);
+}
+
+static void swap_alerts(struct ac_alert *a, struct ac_alert *b)
+{
+    struct ac_alert kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+static void sift_up(struct ac_alert *alerts, size_t i)
+{
+    for (; i > 0 && newest_first(&alerts[i], &alerts[(i - 1) / 2]) > 0; i = (i - 1) / 2)
+        swap_alerts(&alerts[i], &alerts[(i - 1) / 2]);
+}
+
+static void sift_down(struct ac_alert *alerts, size_t count)
+{
+    for (size_t i = 0, child; (child = 2 * i + 1) < count; i = child) {
+        if (child + 1 < count && newest_first(&alerts[child + 1], &alerts[child]) > 0)
+            child++;
+        if (newest_first(&alerts[i], &alerts[child]) >= 0)
+            break;
+        swap_alerts(&alerts[i], &alerts[child]);
+    }
+}
+
 static int found_add(struct found *found, const struct ac_alert *alert)
 {
+    if (found->count == found->limit) {
+        if (newest_first(alert, &found->alerts[0]) < 0) {
+            found->alerts[0] = *alert;
+            sift_down(found->alerts, found->count);
+        }
+        return 0;
+    }
     if (found->count == found->capacity) {
         size_t capacity = found->capacity ? found->capacity * 2 : 32;
         struct ac_alert *more = mem_resize_array(found->alerts, capacity, sizeof(*more));
@@ -50,25 +93,21 @@ static int found_add(struct found *found, const struct ac_alert *alert)
         found->alerts = more;
         found->capacity = capacity;
     }
-    found->alerts[found->count++] = *alert;
+    found->alerts[found->count] = *alert;
+    sift_up(found->alerts, found->count++);
     return 0;
 }
 
-/* Live alerts come from memory; the store adds those that resolved. */
+/* Live alerts come from memory; the store adds those that resolved, the last that did first. None
+ * started after it ended: what is left cannot be newer than what was found. */
 static int found_stored(void *userdata, const struct ac_alert *alert)
 {
     struct found *found = userdata;
+    if (found->count == found->limit && alert->updated_ns < found->alerts[0].started_ns)
+        return 1;
     if (alert->state != AC_ALERT_RESOLVED || !alert_wanted(found->call, alert))
         return 0;
     return found_add(found, alert);
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    const struct ac_alert *one = a, *other = b;
-    if (one->started_ns != other->started_ns)
-        return one->started_ns < other->started_ns ? 1 : -1;
-    return strcmp(one->alert_id, other->alert_id);
 }
 
 static int find_alerts(struct net_call *call, struct found *found, struct ac_error *error)
@@ -81,8 +120,9 @@ static int find_alerts(struct net_call *call, struct found *found, struct ac_err
             r = found_add(found, alert);
     }
     if (r == 0 && call->query.alerts.state == ALERTS_ALL && call->context->store)
-        r = store_each_alert(call->context->store, false, 0, 10000, found_stored, found, error);
-    if (r == 0 && found->count > 0)
+        r = store_each_alert(
+            call->context->store, false, 0, STORED_MAX, found_stored, found, error);
+    if (r >= 0 && found->count > 0)
         qsort(found->alerts, found->count, sizeof(found->alerts[0]), newest_first);
     return r;
 }
@@ -91,8 +131,8 @@ int route_alerts_list(struct net_call *call)
 {
     const struct alerts_query *query = &call->query.alerts;
     struct ac_error error = {0};
-    struct found found = {.call = call};
-    size_t limit = schema_given(query, ALERTS_LIMIT) ? query->limit : LIMIT_DEFAULT;
+    struct found found = {
+        .call = call, .limit = schema_given(query, ALERTS_LIMIT) ? query->limit : LIMIT_DEFAULT};
     if (schema_given(query, ALERTS_AGENT) && !call_agent_id(call, query->agent, "agent"))
         return 0;
     int r = find_alerts(call, &found, &error);
@@ -103,7 +143,7 @@ int route_alerts_list(struct net_call *call)
     json_object_begin(&call->out);
     json_key(&call->out, "alerts");
     json_array_begin(&call->out);
-    for (size_t i = 0; i < MIN(found.count, limit); i++)
+    for (size_t i = 0; i < found.count; i++)
         encode_alert(&call->out, &found.alerts[i]);
     json_array_end(&call->out);
     json_object_end(&call->out);

@@ -22,7 +22,7 @@ static const struct opt alerts_options_table[] = {
     {"severity", 's', OPT_TEXT, SEVERITY_WORDS, "only alerts of this severity", ALERTS(severity), 0,
         0},
     {"agent", 0, OPT_TEXT, "ID", "only alerts of this agent", ALERTS(agent), 0, 0},
-    {"limit", 'n', OPT_COUNT, "N", "at most so many, newest first", ALERTS(limit), 1, 100000},
+    {"limit", 'n', OPT_COUNT, "N", "at most so many, newest first", ALERTS(limit), 1, 1000},
     {NULL},
 };
 

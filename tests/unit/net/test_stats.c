@@ -340,12 +340,52 @@ static void test_memory_only(void **state)
     s->f->context.store = store;
 }
 
+#define ALERTS 2500
+
+/* Ended alerts come newest first, page by page, whatever order they ended in. */
+static void test_pages_of_alerts(void **state)
+{
+    struct stats_fixture *s = *state;
+    struct ac_error error = {0};
+    char target[160] = "/v1/alerts?state=all&limit=7";
+    size_t seen = 0;
+    assert_int_equal(store_begin(s->f->context.store, &error), 0);
+    for (int i = 0; i < ALERTS; i++) {
+        struct ac_alert alert = {.rule = "memory", .resource = AC_MEMORY, .severity = AC_WARNING};
+        int at = i * 7919 % ALERTS; /* the order in which they began */
+        alert.state = AC_ALERT_RESOLVED;
+        alert.started_ns = FIXTURE_WALL + at * 1000000000ll;
+        alert.updated_ns = alert.ended_ns = alert.started_ns + i % 50 * 60000000000ll;
+        snprintf(alert.alert_id, sizeof(alert.alert_id), "alert-%d", at);
+        assert_int_equal(store_put_alert(s->f->context.store, &alert, &error), 0);
+    }
+    assert_int_equal(store_commit(s->f->context.store, &error), 0);
+    for (bool more = true; more;) {
+        json_t *json = fixture_call(s->f, "GET", target, NULL, 200), *alert = NULL;
+        const json_t *list = json_object_get(json, "alerts");
+        size_t i;
+        more = json_array_size(list) > 0;
+        assert_true(json_array_size(list) == MIN(seen == 0 ? 7 : 1000, ALERTS - seen));
+        json_array_foreach(list, i, alert)
+        {
+            char id[32];
+            snprintf(id, sizeof(id), "alert-%zu", ALERTS - 1 - seen++);
+            assert_string_equal(json_string_value(json_object_get(alert, "id")), id);
+            snprintf(target, sizeof(target), "/v1/alerts?state=all&limit=1000&before=%s",
+                json_string_value(json_object_get(alert, "started")));
+        }
+        json_decref(json);
+    }
+    assert_int_equal(seen, ALERTS);
+    fixture_expect(s->f, "GET", "/v1/alerts?limit=1001", NULL, 400, "1000", "limit");
+}
+
 /* Where memory runs out there is a problem or nothing, never half an answer. */
 static void test_out_of_memory(void **state)
 {
     static const char *const targets[] = {"/v1/history/range?agents=small,large&step=1m",
         "/v1/history/top?n=2", "/v1/history/quantile?label=team&since=5m",
-        "/v1/usage?by=label:team"};
+        "/v1/usage?by=label:team", "/v1/alerts?state=all&limit=100"};
     struct stats_fixture *s = *state;
     for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
         bool hit = true;
@@ -380,6 +420,7 @@ int main(void)
         STATS_TEST(test_access),
         STATS_TEST(test_bad_input),
         STATS_TEST(test_memory_only),
+        STATS_TEST(test_pages_of_alerts),
         STATS_TEST(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("net/stats", tests, NULL, NULL);
