@@ -40,6 +40,7 @@ struct config {
         uint32_t max_streams;     /* [64] event streams */
         uint64_t max_body_bytes;  /* max_body [64K] 1K - 16M */
         uint32_t max_queue;       /* [1000] allocation requests that wait */
+        uint32_t max_requests;    /* [2000] of one ordinary user in a second; 0 = any number */
     } caps;
     struct {
         uint32_t policy;             /* allocation.policy: recommend|strict|queue [recommend]

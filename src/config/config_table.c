@@ -257,6 +257,16 @@ const struct setting config_settings[] = {
         .minimum = 0,
         .maximum = 100000,
         .help = "Allocation requests that wait."},
+    {.section = "caps",
+        .name = "max_requests",
+        .kind = SETTING_COUNT,
+        AT(caps.max_requests),
+        .restart = true,
+        .default_text = "2000",
+        .minimum = 0,
+        .maximum = 1000000,
+        .help = "API requests per second of one ordinary user, and twice as many at once; 0 is any "
+                "number."},
 
     {.section = "allocation",
         .name = "policy",

@@ -134,6 +134,7 @@ VALUE(queries_running, s->http.queries_running)
 VALUE(queries_waiting, s->http.queries_waiting)
 VALUE(http_requests, (double)s->http.requests[i + 1])
 VALUE(http_connections, (double)s->http.connections)
+VALUE(http_limited, (double)s->http.requests_limited)
 VALUE(http_refused, (double)s->http.connections_refused)
 VALUE(http_expired, (double)s->http.connections_expired)
 VALUE(http_streams, (double)s->http.streams)
@@ -267,6 +268,8 @@ static const struct metric metrics[] = {
     ONE("history_queries_running", GAUGE, NULL, queries_running, "Queries that run now."),
     ONE("history_queries_waiting", GAUGE, NULL, queries_waiting, "Queries that wait for a thread."),
     EACH("http_requests", COUNTER, NULL, http_requests, "code", words_code, "Requests answered."),
+    ONE("http_requests_limited", COUNTER, NULL, http_limited,
+        "Requests of users who sent too many in a short time."),
     ONE("http_connections", GAUGE, NULL, http_connections, "Connections now."),
     ONE("http_connections_refused", COUNTER, NULL, http_refused, "Connections above the cap."),
     ONE("http_connections_expired", COUNTER, NULL, http_expired,

@@ -25,6 +25,7 @@ void net_server_options_from_config(
         .max_connections = config->caps.max_connections,
         .max_streams = config->caps.max_streams,
         .max_body_bytes = config->caps.max_body_bytes,
+        .max_requests = config->caps.max_requests,
         .idle_ms = 60000,
         .request_ms = 30000,
         .reply_ms = 120000,
@@ -223,6 +224,7 @@ int net_server_new(const struct net_server_options *options, sd_event *event,
         .request_ms = options->request_ms,
         .reply_ms = options->reply_ms,
         .keepalive_ms = options->keepalive_ms};
+    server->rate.per_second = options->max_requests;
     server->unix_side.server = server->tcp_side.server = server;
     server->listener.fd = server->tcp_fd = -1;
     server->gid = (gid_t)-1;

@@ -87,6 +87,7 @@ struct net_server_options {
     uint32_t max_connections;
     uint32_t max_streams;
     uint64_t max_body_bytes;
+    uint32_t max_requests; /* per second of a user without privileges; 0 = any number */
     uint32_t idle_ms;      /* [60000] a connection without a request */
     uint32_t request_ms;   /* [30000] from a request's first line to its last byte */
     uint32_t reply_ms;     /* [120000] for a client to take an answer */
@@ -123,6 +124,7 @@ struct net_server_stats {
     uint64_t streams;             /* now */
     uint64_t streams_refused;     /* at the cap */
     uint64_t streams_slow;        /* dropped: fell further behind than the events kept */
+    uint64_t requests_limited;    /* too many of one user in a short time */
     uint64_t queries[4];          /* done, refused, cancelled, late: see work_stats */
     uint32_t queries_running;
     uint32_t queries_waiting;

@@ -272,12 +272,18 @@ static void authenticate(struct net_conn *conn)
 /* The head is there. Answers at once where the body need not be read. */
 static enum MHD_Result begin_request(struct net_conn *conn, const char *method)
 {
-    const struct net_server *server = conn->side->server;
+    struct net_server *server = conn->side->server;
     const char *length = header(conn, "Content-Length");
     uint64_t size = 0;
     conn->begun = true;
     conn->body.limit = server->options.max_body_bytes;
     authenticate(conn);
+    if (!conn->peer.privileged && !rate_take(&server->rate, conn->peer.uid, clock_mono_coarse())) {
+        server->stats.requests_limited++;
+        return refuse(conn, 429,
+            "more requests than caps.max_requests allows a user: wait a moment, or ask for more "
+            "at once");
+    }
     if (!conn->target)
         return refuse(conn, 503, "out of memory");
     if (!conn->peer.authenticated)

@@ -6,6 +6,7 @@
 #include <microhttpd.h>
 
 #include "net/listen.h"
+#include "net/rate.h"
 #include "net/server.h"
 #include "net/stream.h"
 #include "net/work.h"
@@ -61,6 +62,7 @@ struct net_server {
     int tcp_fd;
     uint16_t tcp_port;
     char *token;
+    struct rate rate;
     gid_t gid; /* of the privileged group; -1 = none */
     sd_event_source *timer;
     struct work_pool *works;

@@ -141,7 +141,11 @@ static int ask_as(struct fixture *f, uid_t uid, const char *request)
         }
         answer[used] = 0;
         status = status_of(answer);
-        _exit(status == 200 ? 20 : status == 201 ? 21 : status == 403 ? 43 : 2);
+        _exit(status == 200   ? 20
+              : status == 201 ? 21
+              : status == 403 ? 43
+              : status == 429 ? 49
+                              : 2);
     }
     int status;
     while (waitpid(pid, &status, WNOHANG) == 0)
@@ -170,6 +174,28 @@ static void test_other_user(void **state)
     assert_int_equal(ask_as(f, OTHER_UID, GET("/v1/agents/mine")), 20);
     assert_int_equal(ask_as(f, OTHER_UID + 1, GET("/v1/agents/mine")), 43);
     assert_int_equal(ask_as(f, 0, GET("/v1/agents/mine")), 20);
+}
+
+/* Who asks too often waits; nobody else does. */
+static void test_rate(void **state)
+{
+    struct fixture *f = *state;
+    struct net_server_options options;
+    int answer = 20;
+    if (geteuid() != 0) {
+        print_message("# skipped: changing users needs root\n");
+        skip();
+    }
+    fixture_options(f, &options);
+    options.max_requests = 1;
+    fixture_serve(f, &options);
+    for (int i = 0; answer == 20 && i < 1000; i++)
+        answer = ask_as(f, OTHER_UID, GET("/v1/system"));
+    assert_int_equal(answer, 49);
+    assert_int_equal(ask_as(f, OTHER_UID + 1, GET("/v1/system")), 20);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(ask_as(f, 0, GET("/v1/system")), 20);
+    assert_true(stats_of(f).requests_limited > 0);
 }
 
 /* A process of @uid that takes all the connections it gets. */
@@ -329,6 +355,7 @@ int main(void)
         FIXTURE_TEST(test_agent_share),
         FIXTURE_TEST(test_token_missing),
         FIXTURE_TEST(test_other_user),
+        FIXTURE_TEST(test_rate),
         FIXTURE_TEST(test_share),
         FIXTURE_TEST(test_bad_options),
         FIXTURE_TEST(test_second_server),
