@@ -144,11 +144,19 @@ SCHEMA(schema_totals_query, "UsageTotalsQuery", "", struct stats_query, totals_q
         ANSWER("error_bound", FIELD_NUMBER, "Relative error at most; 0 = exact"),                  \
         ANSWER("limited", FIELD_BOOLEAN, "There is more than the limit lets through")
 
-static const struct schema_field range_point_fields[] = {
-    ANSWER("time", FIELD_TIME, "Where the point starts"),
-    ANSWER("step_seconds", FIELD_NUMBER, "How long it is; 0 = a single sample"),
-    ANSWER("samples", FIELD_INTEGER, "How many it sums up"),
-    ANSWER_OF("usage", FIELD_OBJECT, &schema_usage, "The aggregate; null where not asked for"),
+static const struct schema_field used_fields[] = {
+    ANSWER_OR_NULL("cpu_seconds", FIELD_NUMBER, "CPU time"),
+    ANSWER_OR_NULL("disk_bytes", FIELD_NUMBER, "Read and written"),
+    ANSWER_OR_NULL("network_bytes", FIELD_NUMBER, "Received and sent"),
+};
+static SCHEMA(schema_used, "Used", "What was used in one step, by the exact totals", used_fields)
+
+    static const struct schema_field range_point_fields[] = {
+        ANSWER("time", FIELD_TIME, "Where the point starts"),
+        ANSWER("step_seconds", FIELD_NUMBER, "How long it is; 0 = a single sample"),
+        ANSWER("samples", FIELD_INTEGER, "How many it sums up"),
+        ANSWER_OF("usage", FIELD_OBJECT, &schema_usage, "The aggregate; null where not asked for"),
+        ANSWER_OF("used", FIELD_OBJECT, &schema_used, "In the step; null where not asked for"),
 };
 static SCHEMA(schema_range_point, "RangePoint", "Usage over one step", range_point_fields)
 
@@ -205,7 +213,8 @@ SCHEMA(schema_quantile, "Quantile", "A quantile over all samples of a span", qua
 
 static const struct schema_field totals_row_fields[] = {
     ANSWER_OR_NULL("name", FIELD_TEXT,
-        "Agent, philosophy or value of the label; null: agents without it, or no longer known"),
+        "Agent, philosophy or value of the label; null: agents without it, or of whom it is not "
+        "known"),
     TOTAL_FIELDS,
 };
 static SCHEMA(schema_totals_row, "UsageTotalsRow", "What one group used", totals_row_fields)

@@ -27,8 +27,9 @@ struct range_query {
     struct net_query query;
     struct stats_span span;
     struct stats_subjects subjects;
+    struct stats_scope scope;
     uint64_t step_ns;
-    uint32_t limit;  /* of one series */
+    uint32_t limit;  /* of one series, and of all where there are many */
     uint32_t fields; /* enum ac_usage_field bits that are answered */
     unsigned aggregate;
 };
@@ -66,6 +67,11 @@ static bool take_metrics(struct net_call *call, uint32_t *ret_fields)
     return true;
 }
 
+static void used_field(struct json_writer *w, const char *key, double value)
+{
+    json_field_double_or_null(w, key, isfinite(value), value);
+}
+
 static int write_range_point(void *userdata, const struct history_point *point)
 {
     struct range_query *range = userdata;
@@ -80,6 +86,12 @@ static int write_range_point(void *userdata, const struct history_point *point)
     json_field_uint(w, "samples", point->samples);
     json_key(w, "usage");
     encode_usage(w, &usage);
+    json_key(w, "used");
+    json_object_begin(w);
+    used_field(w, "cpu_seconds", point->cpu_seconds);
+    used_field(w, "disk_bytes", point->disk_bytes);
+    used_field(w, "network_bytes", point->network_bytes);
+    json_object_end(w);
     json_object_end(w);
     return w->out->failed ? -ENOMEM : query_flush(&range->query);
 }
@@ -91,7 +103,8 @@ static int write_series(struct range_query *range, const char *subject, struct a
         .to_ns = range->span.until,
         .step_ns = range->step_ns,
         .limit = range->limit,
-        .metrics = range->fields};
+        .metrics = range->fields,
+        .used = true};
     struct json_writer *w = &range->query.out;
     struct history_info info = {0};
     json_object_begin(w);
@@ -113,7 +126,11 @@ static int run_range(struct net_query *query)
     struct range_query *range = (struct range_query *)query;
     struct json_writer *w = &query->out;
     struct ac_error error = {0};
-    int r = 0;
+    int r = stats_subjects_add_gone(
+        query, &range->scope, &range->span, SERIES_MAX, &range->subjects, &error);
+    if (r != 0)
+        return r < 0 ? query_error(query, r, &error) : 0;
+    range->limit = (uint32_t)MIN(range->limit, POINTS_MAX / MAX(range->subjects.count, (size_t)1));
     json_object_begin(w);
     stats_write_span(w, &range->span);
     json_field_text(w, "aggregate", words_range_aggregate[range->aggregate]);
@@ -132,6 +149,7 @@ static int run_range(struct net_query *query)
 static void range_done(struct net_query *query)
 {
     stats_subjects_done(&((struct range_query *)query)->subjects);
+    stats_scope_done(&((struct range_query *)query)->scope);
 }
 
 int route_history_range(struct net_call *call)
@@ -153,11 +171,12 @@ int route_history_range(struct net_call *call)
         .span = span,
         .subjects = subjects,
         .step_ns = query->step_ns,
-        .limit = (uint32_t)MIN(limit, POINTS_MAX / MAX(subjects.count, (size_t)1)),
+        .limit = (uint32_t)limit,
         .fields = fields,
         .aggregate = query->aggregate};
     subjects = (struct stats_subjects){0};
-    return query_plan(call, &range->query);
+    r = query_plan(call, &range->query);
+    return r < 0 ? r : stats_scope_take(call, NULL, NULL, &range->scope);
 }
 
 /* ---- Top */
@@ -172,7 +191,7 @@ struct top_query {
 
 static bool top_filter(void *userdata, const struct history_subject *subject)
 {
-    return stats_scope_has(userdata, subject->name);
+    return stats_scope_has(userdata, subject);
 }
 
 static void write_top(struct top_query *top, const struct history_info *info,
@@ -243,6 +262,7 @@ struct quantile_query {
     struct net_query query;
     struct stats_span span;
     struct stats_subjects subjects;
+    struct stats_scope scope;
     unsigned metric;
     double q;
 };
@@ -250,20 +270,23 @@ struct quantile_query {
 static int run_quantile(struct net_query *query)
 {
     struct quantile_query *ask = (struct quantile_query *)query;
+    struct ac_error error = {0};
+    int r = stats_subjects_add_gone(
+        query, &ask->scope, &ask->span, STATS_SUBJECTS_MAX, &ask->subjects, &error);
+    if (r != 0)
+        return r < 0 ? query_error(query, r, &error) : 0;
     size_t count = ask->subjects.count;
     const char **names cleanup_free = mem_alloc_array(count + 1, sizeof(*names));
     struct json_writer *w = &query->out;
     struct history_info info = {0};
-    struct ac_error error = {0};
     double value = NAN;
     if (!names)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
         names[i] = ask->subjects.names[i];
-    int r = count == 0
-                ? 0
-                : history_quantile(query->history, (enum ac_resource)ask->metric, names, count,
-                      ask->q, ask->span.since, ask->span.until, &value, &info, &error);
+    if (count > 0)
+        r = history_quantile(query->history, (enum ac_resource)ask->metric, names, count, ask->q,
+            ask->span.since, ask->span.until, &value, &info, &error);
     if (r < 0)
         return query_error(query, r, &error);
     json_object_begin(w);
@@ -282,6 +305,7 @@ static int run_quantile(struct net_query *query)
 static void quantile_done(struct net_query *query)
 {
     stats_subjects_done(&((struct quantile_query *)query)->subjects);
+    stats_scope_done(&((struct quantile_query *)query)->scope);
 }
 
 int route_history_quantile(struct net_call *call)
@@ -303,5 +327,6 @@ int route_history_quantile(struct net_call *call)
         .metric = query->metric,
         .q = schema_given(query, QUANTILE_Q) ? query->q : 0.95};
     subjects = (struct stats_subjects){0};
-    return query_plan(call, &ask->query);
+    r = query_plan(call, &ask->query);
+    return r < 0 ? r : stats_scope_take(call, NULL, NULL, &ask->scope);
 }

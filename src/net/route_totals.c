@@ -34,6 +34,7 @@ struct totals_query {
     size_t limit;
     struct stats_scope scope;
     struct stats_subjects subjects;
+    struct buf group_names; /* of each subject: '+' or '-' for whether there is one, and it */
     struct group *groups;
     size_t n_groups, room;
     struct sum total;
@@ -62,14 +63,14 @@ static bool take_by(struct net_call *call, struct totals_query *totals)
 
 /* ---- Groups */
 
-static const char *group_of(void *userdata, const struct agent *agent)
+static const char *group_of(void *userdata, const struct history_about *about)
 {
     const struct totals_query *totals = userdata;
     if (totals->by == BY_PHILOSOPHY)
-        return words_philosophy[agent->spec.philosophy];
+        return words_philosophy[about->philosophy];
     size_t cursor = 0;
     const char *key, *value;
-    while ((key = agent_spec_next_label(&agent->spec, &cursor, &value))) {
+    while ((key = agent_labels_next(about->labels, about->labels_size, &cursor, &value))) {
         if (strcmp(key, totals->key) == 0)
             return value;
     }
@@ -128,17 +129,22 @@ static int by_cpu(const void *a, const void *b)
 
 /* ---- Gathering */
 
-static int collect_subject(void *userdata, const struct history_subject *known)
+static int collect_subject(void *userdata, const struct history_subject *subject)
 {
     struct totals_query *totals = userdata;
-    const char *subject = known->name;
-    if (*subject == 0 || !stats_scope_has(&totals->scope, subject))
+    if (*subject->name == 0 || !stats_scope_has(&totals->scope, subject))
         return 0;
     if (totals->subjects.count == STATS_SUBJECTS_MAX) {
         totals->info.limited = true;
         return 1;
     }
-    totals->failure = stats_subjects_add(&totals->subjects, subject);
+    const char *group = totals->by == BY_AGENT
+                            ? subject->name
+                            : stats_scope_group(&totals->scope, subject, group_of, totals);
+    buf_append_char(&totals->group_names, group ? '+' : '-');
+    buf_append(&totals->group_names, group ? group : "", group ? strlen(group) + 1 : 1);
+    totals->failure =
+        totals->group_names.failed ? -ENOMEM : stats_subjects_add(&totals->subjects, subject->name);
     return totals->failure < 0;
 }
 
@@ -148,7 +154,8 @@ static int gather(struct totals_query *totals, struct ac_error *error)
     int r = history_subjects(history, totals->span.since, totals->span.until, UINT32_MAX,
         collect_subject, totals, error);
     r = totals->failure < 0 ? totals->failure : r;
-    for (size_t i = 0; r >= 0 && i < totals->subjects.count; i++) {
+    const char *name = totals->group_names.data;
+    for (size_t i = 0; r >= 0 && i < totals->subjects.count; i++, name += strlen(name) + 1) {
         const char *subject = totals->subjects.names[i];
         struct history_usage usage;
         struct history_info info;
@@ -156,9 +163,7 @@ static int gather(struct totals_query *totals, struct ac_error *error)
             history, subject, totals->span.since, totals->span.until, &usage, &info, error);
         if (r < 0 || usage.samples == 0)
             continue;
-        const char *name =
-            totals->by == BY_AGENT ? subject : stats_scope_group(&totals->scope, subject);
-        struct group *group = find_group(totals, name);
+        struct group *group = find_group(totals, *name == '+' ? name + 1 : NULL);
         if (!group)
             return -ENOMEM;
         sum_add(&group->sum, &usage);
@@ -220,6 +225,7 @@ static void totals_done(struct net_query *query)
     struct totals_query *totals = (struct totals_query *)query;
     stats_scope_done(&totals->scope);
     stats_subjects_done(&totals->subjects);
+    buf_done(&totals->group_names);
     mem_free(totals->groups);
 }
 

@@ -66,7 +66,7 @@ static bool wanted(const struct net_call *call, const char *subject)
     const struct agent *agent = registry_get(core_registry(call->context->core), subject);
     if (!listed(&query->agents, subject))
         return false;
-    if (!agent)
+    if (!agent) /* with filters, what the history keeps of it decides */
         return call->request->peer.privileged && !filtered;
     if (!call_owns(call, agent))
         return false;
@@ -80,21 +80,56 @@ static bool wanted(const struct net_call *call, const char *subject)
     return true;
 }
 
+static bool has_label(const struct history_about *about, const char *wanted)
+{
+    size_t cursor = 0, length = strcspn(wanted, "=");
+    const char *key, *value;
+    while ((key = agent_labels_next(about->labels, about->labels_size, &cursor, &value))) {
+        if (strlen(key) == length && memcmp(key, wanted, length) == 0)
+            return wanted[length] == 0 || strcmp(value, wanted + length + 1) == 0;
+    }
+    return false;
+}
+
+static bool about_fits(const struct stats_scope *scope, const struct history_about *about)
+{
+    if (!scope->filtered)
+        return true;
+    if (!about->known || (scope->of_philosophy && (unsigned)about->philosophy != scope->philosophy))
+        return false;
+    for (size_t i = 0; i < scope->labels.size; i += strlen(scope->labels.data + i) + 1) {
+        if (!has_label(about, scope->labels.data + i))
+            return false;
+    }
+    return true;
+}
+
 void stats_scope_done(struct stats_scope *scope)
 {
     strmap_free(scope->who);
     buf_done(&scope->text);
+    buf_done(&scope->labels);
     *scope = (struct stats_scope){0};
 }
 
-/* In the text: the id, '+' or '-' for whether the group has a name, that name. */
+static struct history_about about_of(const struct agent *agent)
+{
+    return (struct history_about){.known = true,
+        .philosophy = agent->spec.philosophy,
+        .labels = agent->spec.labels,
+        .labels_size = agent->spec.labels_size};
+}
+
+/* In the text: the id, '+' or '-' for whether the group has a name, '?' for somebody who is no
+ * longer known, that name. */
 static void scope_add(struct net_call *call, const char *subject, stats_group_fn group,
     void *userdata, struct stats_scope *scope)
 {
     const struct agent *agent = registry_get(core_registry(call->context->core), subject);
-    const char *name = agent && group ? group(userdata, agent) : NULL;
+    const struct history_about about = agent ? about_of(agent) : (struct history_about){0};
+    const char *name = agent && group ? group(userdata, &about) : NULL;
     buf_append(&scope->text, subject, strlen(subject) + 1);
-    buf_append_char(&scope->text, name ? '+' : '-');
+    buf_append_char(&scope->text, name ? '+' : agent || *subject == 0 ? '-' : '?');
     name = name ? name : "";
     buf_append(&scope->text, name, strlen(name) + 1);
 }
@@ -110,7 +145,9 @@ static void scope_add_listed(
             snprintf(word, sizeof(word), "%.*s", (int)MIN(n, sizeof(word) - 1), list);
             if (strcmp(word, "system") == 0)
                 word[0] = 0;
-            if (n <= AC_AGENT_ID_MAX && wanted(call, word))
+            bool known = registry_get(core_registry(call->context->core), word) || *word == 0;
+            if (n <= AC_AGENT_ID_MAX &&
+                (known ? wanted(call, word) : call->request->peer.privileged))
                 scope_add(call, word, group, userdata, scope);
             list += n;
             if (*list == 0)
@@ -137,9 +174,16 @@ int stats_scope_take(
     struct net_call *call, stats_group_fn group, void *userdata, struct stats_scope *ret_scope)
 {
     const struct registry *registry = core_registry(call->context->core);
-    struct stats_scope scope = {.all = call->request->peer.privileged && !stats_named(call)};
+    const struct stats_query *query = &call->query.stats;
+    struct stats_scope scope = {.all = call->request->peer.privileged && !stats_named(call),
+        .gone = call->request->peer.privileged && query->agents.count == 0,
+        .of_philosophy = schema_given(query, STATS_PHILOSOPHY),
+        .philosophy = query->philosophy};
     const struct agent *agent;
     agent_slot cursor = 0;
+    scope.filtered = scope.of_philosophy || query->labels.count > 0;
+    for (size_t i = 0; i < query->labels.count; i++)
+        buf_append(&scope.labels, query->labels.values[i], strlen(query->labels.values[i]) + 1);
     if (call->query.stats.agents.count > 0) {
         scope_add_listed(call, group, userdata, &scope);
     } else if (!scope.all || group) {
@@ -148,7 +192,7 @@ int stats_scope_take(
                 scope_add(call, agent->spec.id, group, userdata, &scope);
         }
     }
-    int r = scope_index(&scope);
+    int r = scope.labels.failed ? -ENOMEM : scope_index(&scope);
     if (r < 0)
         stats_scope_done(&scope);
     else
@@ -156,15 +200,21 @@ int stats_scope_take(
     return r;
 }
 
-bool stats_scope_has(const struct stats_scope *scope, const char *subject)
+bool stats_scope_has(const struct stats_scope *scope, const struct history_subject *subject)
 {
-    return scope->all || strmap_get(scope->who, subject);
+    const char *text = scope->all ? NULL : strmap_get(scope->who, subject->name);
+    if (scope->all || (text && *text != '?'))
+        return true;
+    return (text || (scope->gone && *subject->name)) && about_fits(scope, &subject->about);
 }
 
-const char *stats_scope_group(const struct stats_scope *scope, const char *subject)
+const char *stats_scope_group(const struct stats_scope *scope,
+    const struct history_subject *subject, stats_group_fn group, void *userdata)
 {
-    const char *text = strmap_get(scope->who, subject);
-    return text && *text == '+' ? text + 1 : NULL;
+    const char *text = strmap_get(scope->who, subject->name);
+    if (text && *text != '?')
+        return *text == '+' ? text + 1 : NULL;
+    return subject->about.known ? group(userdata, &subject->about) : NULL;
 }
 
 void stats_subjects_done(struct stats_subjects *subjects)
@@ -266,6 +316,42 @@ int stats_subjects_take(struct net_call *call, size_t most, struct stats_subject
     else
         *ret_subjects = subjects;
     return r;
+}
+
+struct adding {
+    const struct stats_scope *scope;
+    struct stats_subjects *subjects;
+    size_t most;
+    bool full;
+    int failure;
+};
+
+static int add_gone(void *userdata, const struct history_subject *subject)
+{
+    struct adding *adding = userdata;
+    const char *text = strmap_get(adding->scope->who, subject->name);
+    if ((text && *text != '?') || !stats_scope_has(adding->scope, subject))
+        return 0; /* the living are there already */
+    adding->full = adding->subjects->count == adding->most;
+    if (!adding->full)
+        adding->failure = stats_subjects_add(adding->subjects, subject->name);
+    return adding->full || adding->failure < 0;
+}
+
+int stats_subjects_add_gone(struct net_query *query, const struct stats_scope *scope,
+    const struct stats_span *span, size_t most, struct stats_subjects *subjects,
+    struct ac_error *error)
+{
+    struct adding adding = {.scope = scope, .subjects = subjects, .most = most};
+    if (!scope->filtered || !scope->gone)
+        return 0;
+    int r = history_subjects(
+        query->history, span->since, span->until, UINT32_MAX, add_gone, &adding, error);
+    if (adding.full) {
+        query_problem(query, 400, "more than %zu agents fit: ask for fewer", most);
+        return 1;
+    }
+    return adding.failure < 0 ? adding.failure : MIN(r, 0);
 }
 
 /* ---- What an answer is made of */

@@ -21,23 +21,29 @@ bool stats_take_span(struct net_call *call, struct stats_span *ret_span);
 bool stats_stored(struct net_call *call);
 
 /* Whom this peer may see and the filters of the query let through, as copies. A subject that is no
- * longer known has no owner, philosophy or labels any more: only the privileged see it, and no
- * filter lets it through. */
+ * longer known has no owner any more: only the privileged see it. Philosophy and labels are then
+ * those that the history keeps. */
 struct stats_scope {
-    bool all;           /* everybody; .who then has only those with a group */
-    struct strmap *who; /* id -> its text; NULL = nobody */
+    bool all;            /* everybody; .who then has only those with a group */
+    bool gone;           /* also who is no longer known */
+    bool filtered;       /* by philosophy or labels */
+    bool of_philosophy;  /* .philosophy counts */
+    unsigned philosophy; /* enum ac_philosophy */
+    struct strmap *who;  /* id -> its text; NULL = nobody */
     struct buf text;
+    struct buf labels; /* "k=v" or "k" that must fit, each with its NUL */
 };
 
-/* What the group of @agent is called; NULL = it has no name. */
-typedef const char *(*stats_group_fn)(void *userdata, const struct agent *agent);
+/* What the group of an agent of that kind is called; NULL = it has no name. */
+typedef const char *(*stats_group_fn)(void *userdata, const struct history_about *about);
 
 /* @group: NULL = none. Returns 0 or -ENOMEM. */
 int stats_scope_take(
     struct net_call *call, stats_group_fn group, void *userdata, struct stats_scope *ret_scope);
 void stats_scope_done(struct stats_scope *scope);
-bool stats_scope_has(const struct stats_scope *scope, const char *subject);
-const char *stats_scope_group(const struct stats_scope *scope, const char *subject);
+bool stats_scope_has(const struct stats_scope *scope, const struct history_subject *subject);
+const char *stats_scope_group(const struct stats_scope *scope,
+    const struct history_subject *subject, stats_group_fn group, void *userdata);
 
 struct stats_subjects {
     char (*names)[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
@@ -53,6 +59,12 @@ bool stats_named(const struct net_call *call);
  * filters let through; the machine where it names nobody. Returns 0, 1 where the reply is a
  * problem (more than @most is one), or -errno. */
 int stats_subjects_take(struct net_call *call, size_t most, struct stats_subjects *ret_subjects);
+
+/* Adds who is no longer known, has history in the span and passes the filters of @scope; none where
+ * nobody was filtered. Returns 0, 1 where the reply is a problem (more than @most), or -errno. */
+int stats_subjects_add_gone(struct net_query *query, const struct stats_scope *scope,
+    const struct stats_span *span, size_t most, struct stats_subjects *subjects,
+    struct ac_error *error);
 
 /* The fields of INFO_FIELDS. */
 void stats_write_info(struct json_writer *w, const struct history_info *info);

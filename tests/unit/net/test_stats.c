@@ -286,6 +286,80 @@ static void test_access(void **state)
     fixture_expect(s->f, "GET", "/v1/usage", NULL, 401, NULL, NULL);
 }
 
+/* An agent of philosophy cot and team a, for a minute from now on, that is no longer known. */
+static void record_left(struct stats_fixture *s)
+{
+    struct ac_usage usage;
+    ac_usage_init(&usage);
+    usage.cpu_cores = 4;
+    usage.known = AC_KNOWN_CPU_CORES;
+    const struct history_row row = {.subject = "left",
+        .usage = &usage,
+        .about = {.known = true, .philosophy = AC_COT, .labels = "team\0a", .labels_size = 7}};
+    for (int64_t i = 0; i < 60; i++)
+        assert_int_equal(history_tick(s->f->context.history,
+                             s->f->request.now.wall_ns + i * (int64_t)NS_PER_SEC, &row, 1, NULL),
+            0);
+    s->f->request.now.wall_ns += 60 * (int64_t)NS_PER_SEC;
+}
+
+static const json_t *row_named(const json_t *json, const char *name)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(json, "rows"), i, row)
+    {
+        if (strcmp(text(row, "name"), name) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+static void test_labels_outlive_agents(void **state)
+{
+    struct stats_fixture *s = *state;
+    record_left(s);
+    json_t *json = get(s, "/v1/usage?by=label:team", &schema_usage_totals);
+    assert_true(number(row_named(json, "a"), "agents") == 3); /* small, large, left */
+    assert_true(number(row_named(json, "b"), "agents") == 1);
+    assert_true(number(row_named(json, "(null)"), "agents") == 1);
+    json_decref(json);
+    json = get(s, "/v1/usage?by=philosophy&label=team%3Da", &schema_usage_totals);
+    assert_true(number(row_named(json, "cot"), "agents") == 2);
+    NEAR(number(row_named(json, "cot"), "cpu_seconds"), 0.25 * (TICKS - 1) + 4 * 60);
+    assert_true(number(row_named(json, "react"), "agents") == 1 && !row_named(json, "(null)"));
+    json_decref(json);
+    json = get(s, "/v1/history/top?label=team&philosophy=cot", &schema_top);
+    assert_int_equal(json_array_size(json_object_get(json, "top")), 2);
+    assert_string_equal(text(at(json, "top", 0), "agent_id"), "left");
+    json_decref(json);
+    json = get(s, "/v1/history/top?agents=left,gone,large&label=team%3Da", &schema_top);
+    assert_int_equal(json_array_size(json_object_get(json, "top")), 2);
+    json_decref(json);
+    json = get(s, "/v1/history/top?agents=left&label=team%3Db", &schema_top);
+    assert_int_equal(json_array_size(json_object_get(json, "top")), 0);
+    json_decref(json);
+    json = get(s, "/v1/history/quantile?philosophy=cot&q=1", &schema_quantile);
+    assert_true(number(json, "subjects") == 2);
+    NEAR(number(json, "value"), 4);
+    json_decref(json);
+    json = get(s, "/v1/history/range?label=team%3Da&metrics=cpu", &schema_range);
+    assert_int_equal(json_array_size(json_object_get(json, "series")), 3);
+    const json_t *series = at(json, "series", 2), *used;
+    assert_string_equal(text(series, "agent_id"), "left");
+    used = json_object_get(at(series, "points", 30), "used");
+    NEAR(number(used, "cpu_seconds"), 4);
+    assert_true(json_is_null(json_object_get(used, "disk_bytes")));
+    json_decref(json);
+    fixture_user(s->f, OTHER_UID);
+    json = get(s, "/v1/usage?by=label:team", &schema_usage_totals);
+    assert_true(number(row_named(json, "a"), "agents") == 1);
+    json_decref(json);
+    json = get(s, "/v1/history/range?label=team%3Da&metrics=cpu&step=1m", &schema_range);
+    assert_int_equal(json_array_size(json_object_get(json, "series")), 1);
+    json_decref(json);
+}
+
 static void test_bad_input(void **state)
 {
     static const struct {
@@ -418,6 +492,7 @@ int main(void)
         STATS_TEST(test_quantile),
         STATS_TEST(test_totals),
         STATS_TEST(test_access),
+        STATS_TEST(test_labels_outlive_agents),
         STATS_TEST(test_bad_input),
         STATS_TEST(test_memory_only),
         STATS_TEST(test_pages_of_alerts),
