@@ -28,6 +28,7 @@
 #define HIST_APPLICATION_ID 0x41434849 /* "ACHI" */
 #define HIST_TIME_BITS      42
 #define HIST_GROUPS_MAX     (1u << 20)
+#define HIST_MANY           64 /* rows of the statements called so */
 
 enum hist_series {
     SERIES_CHUNK,
@@ -44,12 +45,14 @@ enum hist_sql {
     HIST_COMMIT,
     HIST_ROLLBACK,
     HIST_SUBJECT_PUT,
+    HIST_SUBJECT_PUT_MANY, /* HIST_MANY of them */
     HIST_SUBJECT_EACH,
     HIST_SUBJECT_FIND,
     HIST_SUBJECT_NAME,
     HIST_SUBJECT_SPAN,
     HIST_SUBJECT_TRIM,
     HIST_TENURE_PUT,
+    HIST_TENURE_PUT_MANY,
     HIST_TENURE_END,
     HIST_TENURE_OPEN,
     HIST_TENURE_OF,

@@ -159,6 +159,7 @@ struct hist_subject *hist_subject_add(struct history *history, int64_t id, const
 /* The slot of a subject; gives it one where it has none. 0, -ENOMEM, -ENOSPC, -errno. */
 int hist_slot_take(struct history *history, const char *name, int64_t when_ms, uint32_t *ret_slot,
     struct ac_error *error);
+void hist_slots_taken(struct history *history); /* after the last one of a tick */
 void hist_slot_release(struct history *history, uint32_t slot);
 
 /* Takes over what is known of a slot's subject where that is new. 0, -ENOMEM. */

@@ -66,6 +66,9 @@ static int find_subject(struct history *history, const char *name,
     sqlite3_stmt *statement cleanup_reset = NULL;
     int64_t id = history->next_subject;
     int r = hist_sql(&history->write, HIST_SUBJECT_FIND, &statement, error);
+    /* One transaction for all of a tick: each of its own would take and give back locks. */
+    if (r == 0 && sqlite3_get_autocommit(history->write.connection.db) != 0)
+        r = hist_run(&history->write, HIST_BEGIN_READ, NULL, 0, error);
     if (r < 0)
         return r;
     struct binder binder = {.statement = statement};
@@ -120,6 +123,12 @@ int hist_slot_take(struct history *history, const char *name, int64_t when_ms, u
     history->used_slots++;
     *ret_slot = slot;
     return 0;
+}
+
+void hist_slots_taken(struct history *history)
+{
+    if (sqlite3_get_autocommit(history->write.connection.db) == 0)
+        hist_run(&history->write, HIST_ROLLBACK, NULL, 0, NULL);
 }
 
 static void subject_free(struct hist_subject *subject)
@@ -206,38 +215,94 @@ static void bind_about(struct binder *binder, const struct history_about *about)
     bind_bytes(binder, about->labels, about->labels_size);
 }
 
-static int store_subject(
-    struct history *history, const struct hist_subject *subject, struct ac_error *error)
+static bool is_unsaid(const struct hist_subject *subject)
+{
+    return !subject->stored || (subject->about_hash != 0 && !subject->about_stored);
+}
+
+static void bind_subject(struct binder *binder, const struct history *history, uint32_t slot)
+{
+    const struct hist_subject *subject = history->slots[slot].subject;
+    bind_int(binder, subject->id);
+    bind_text(binder, subject->name);
+    bind_about(binder, &subject->pending);
+}
+
+static void bind_tenure(struct binder *binder, const struct history *history, uint32_t slot)
+{
+    const struct hist_slot *s = &history->slots[slot];
+    bind_int(binder, s->tenure);
+    bind_int(binder, s->subject->id);
+    bind_int(binder, slot);
+    bind_int(binder, s->from_ms);
+}
+
+static int put_rows(struct history *history, enum hist_sql which, const uint32_t *slots, uint32_t n,
+    void (*bind)(struct binder *binder, const struct history *history, uint32_t slot),
+    struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
-    int r = hist_sql(&history->write, HIST_SUBJECT_PUT, &statement, error);
+    int r = hist_sql(&history->write, which, &statement, error);
     if (r < 0)
         return r;
     struct binder binder = {.statement = statement};
-    bind_int(&binder, subject->id);
-    bind_text(&binder, subject->name);
-    bind_about(&binder, &subject->pending);
+    for (uint32_t i = 0; i < n; i++)
+        bind(&binder, history, slots[i]);
     r = sql_bound(&history->write.connection, &binder, error);
     return r < 0 ? r : sql_run(&history->write.connection, statement, "writing history", error);
 }
 
-int hist_slots_store(struct history *history, struct ac_error *error)
+static int store_subjects(
+    struct history *history, const uint32_t *slots, uint32_t n, struct ac_error *error)
 {
     int r = 0;
-    for (uint32_t i = 0; history->slots_dirty && i < history->n_slots && r == 0; i++) {
-        const struct hist_slot *slot = &history->slots[i];
-        const struct hist_subject *subject = slot->subject;
-        if (subject == NULL)
-            continue;
-        if (!subject->stored || (subject->about_hash != 0 && !subject->about_stored))
-            r = store_subject(history, subject, error);
-        if (slot->tenure_stored)
-            continue;
-        const int64_t numbers[] = {slot->tenure, subject->id, i, slot->from_ms};
-        if (r == 0)
-            r = hist_run(&history->write, HIST_TENURE_PUT, numbers, ARRAY_SIZE(numbers), error);
-    }
+    if (n == HIST_MANY)
+        return put_rows(history, HIST_SUBJECT_PUT_MANY, slots, n, bind_subject, error);
+    for (uint32_t i = 0; i < n && r == 0; i++)
+        r = put_rows(history, HIST_SUBJECT_PUT, &slots[i], 1, bind_subject, error);
     return r;
+}
+
+static int store_tenures(
+    struct history *history, const uint32_t *slots, uint32_t n, struct ac_error *error)
+{
+    int r = 0;
+    if (n == HIST_MANY)
+        return put_rows(history, HIST_TENURE_PUT_MANY, slots, n, bind_tenure, error);
+    for (uint32_t i = 0; i < n && r == 0; i++)
+        r = put_rows(history, HIST_TENURE_PUT, &slots[i], 1, bind_tenure, error);
+    return r;
+}
+
+int hist_slots_store(struct history *history, struct ac_error *error)
+{
+    uint32_t subjects[HIST_MANY];
+    uint32_t tenures[HIST_MANY];
+    uint32_t n_subjects = 0;
+    uint32_t n_tenures = 0;
+    int r = 0;
+    if (!history->slots_dirty)
+        return 0;
+    for (uint32_t i = 0; i < history->n_slots && r == 0; i++) {
+        const struct hist_slot *slot = &history->slots[i];
+        if (slot->subject == NULL)
+            continue;
+        if (is_unsaid(slot->subject))
+            subjects[n_subjects++] = i;
+        if (!slot->tenure_stored)
+            tenures[n_tenures++] = i;
+        if (n_subjects == HIST_MANY) {
+            r = store_subjects(history, subjects, n_subjects, error);
+            n_subjects = 0;
+        }
+        if (r == 0 && n_tenures == HIST_MANY) {
+            r = store_tenures(history, tenures, n_tenures, error);
+            n_tenures = 0;
+        }
+    }
+    if (r == 0)
+        r = store_subjects(history, subjects, n_subjects, error);
+    return r == 0 ? store_tenures(history, tenures, n_tenures, error) : r;
 }
 
 void hist_slots_stored(struct history *history)

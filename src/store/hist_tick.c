@@ -142,16 +142,17 @@ static int take_slots(struct history *history, int64_t when_ms, const struct his
         history->row_slots = grown;
         history->row_slots_room = n_rows;
     }
-    for (size_t i = 0; i < n_rows; i++) {
-        int r = take_slot(history, i, rows[i].subject, when_ms, error);
-        if (r < 0)
-            return r;
+    int r = hist_slots_reserve(history, (uint32_t)MIN(n_rows, (size_t)FRAME_SLOTS_MAX));
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    for (size_t i = 0; i < n_rows && r == 0; i++) {
+        r = take_slot(history, i, rows[i].subject, when_ms, error);
         uint32_t slot = history->row_slots[i];
-        r = slot == SLOT_NONE ? 0 : hist_slot_describe(history, slot, &rows[i].about);
-        if (r < 0)
-            return error_set(error, r, "no memory");
+        if (r == 0 && slot != SLOT_NONE && hist_slot_describe(history, slot, &rows[i].about) < 0)
+            r = error_set(error, -ENOMEM, "no memory");
     }
-    return 0;
+    hist_slots_taken(history);
+    return r;
 }
 
 static int fill(struct history *history, int64_t when_ms, const struct history_row *rows,

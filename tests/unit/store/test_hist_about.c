@@ -118,6 +118,85 @@ static void the_last_known_labels_count(void **state)
     history_close(history);
 }
 
+#define CROWD 300
+
+/* A tick of agents [from, to), all of this philosophy, with their number as label. */
+static void crowd(struct history *history, int second, int from, int to, int philosophy)
+{
+    static char names[CROWD][16];
+    static struct agent_spec specs[CROWD];
+    static struct history_row rows[CROWD];
+    struct ac_usage usage;
+    struct ac_error error = {0};
+    ac_usage_init(&usage);
+    for (int i = from; i < to; i++) {
+        snprintf(names[i], sizeof(names[i]), "crowd-%d", i);
+        specs[i] = (struct agent_spec){0};
+        assert_int_equal(agent_spec_set_label(&specs[i], "number", names[i] + 6, NULL), 0);
+        rows[i] = (struct history_row){.subject = names[i],
+            .usage = &usage,
+            .about = {.known = true,
+                .philosophy = (enum ac_philosophy)philosophy,
+                .labels = specs[i].labels,
+                .labels_size = specs[i].labels_size}};
+    }
+    if (history_tick(history, START + second * SECOND, rows + from, (size_t)(to - from), &error) !=
+        0)
+        fail_msg("%s", error.message);
+}
+
+struct expected {
+    int count;
+    int changed; /* those below have philosophy 2 */
+};
+
+static int check_one(void *userdata, const struct history_subject *subject)
+{
+    struct expected *expected = userdata;
+    int number = atoi(subject->name + strlen("crowd-"));
+    size_t cursor = 0;
+    const char *value = NULL;
+    assert_true(subject->about.known);
+    assert_int_equal(subject->about.philosophy, number < expected->changed ? 2 : 1);
+    assert_string_equal(
+        agent_labels_next(subject->about.labels, subject->about.labels_size, &cursor, &value),
+        "number");
+    assert_int_equal(atoi(value), number);
+    expected->count++;
+    return 0;
+}
+
+/* Many agents at once, and again when what is known of them changes. */
+static void crowds_are_kept(void **state)
+{
+    (void)state;
+    struct temporary directory CLEANUP(temporary_done) = temporary_make();
+    struct history *history = open_history(&directory, false);
+    crowd(history, 0, 0, 5, 1);
+    crowd(history, 1, 0, 200, 1); /* three batches and a rest */
+    crowd(history, 2, 0, 130, 2);
+    crowd(history, 3, 100, 130, 2);
+    crowd(history, 4, 200, 200 + 64, 1);
+    for (int again = 0; again < 2; again++) {
+        struct expected expected = {.changed = 130};
+        struct history_usage usage;
+        assert_int_equal(
+            history_subjects(history, 0, INT64_MAX, 1000, check_one, &expected, NULL), 0);
+        assert_int_equal(expected.count, 264);
+        for (int i = 0; i < 264; i += 13) {
+            char name[16];
+            snprintf(name, sizeof(name), "crowd-%d", i);
+            assert_int_equal(history_usage(history, name, START, INT64_MAX, &usage, NULL, NULL), 0);
+            assert_int_equal(
+                usage.samples, i >= 200 ? 1 : 1 + (i < 5) + (i < 130) + (i >= 100 && i < 130));
+        }
+        assert_int_equal(history_verify(history, NULL, NULL, NULL), 0);
+        history_close(history);
+        history = open_history(&directory, false);
+    }
+    history_close(history);
+}
+
 /* An agent that lost its slot to another one and comes back. */
 static void slots_change_hands(void **state)
 {
@@ -230,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels_outlive_the_agent),
         cmocka_unit_test(the_last_known_labels_count),
+        cmocka_unit_test(crowds_are_kept),
         cmocka_unit_test(slots_change_hands),
         cmocka_unit_test(top_is_filtered_by_them),
         cmocka_unit_test(what_makes_no_sense_is_not_known),
