@@ -372,6 +372,7 @@ static int crash(struct load *load, int from, int round)
 static void run_crashes(struct load *load)
 {
     double worst[2] = {0}; /* with the files in the cache, and out of it */
+    double worst_cpu = 0;
     double log_bytes = 0;
     int lost = 0;
     int from = load->ticks;
@@ -387,7 +388,9 @@ static void run_crashes(struct load *load)
             go_cold(log);
             go_cold(load->path);
         }
+        double cpu = now_s(CLOCK_PROCESS_CPUTIME_ID);
         worst[i % 2] = fmax(worst[i % 2], open_history(load));
+        worst_cpu = fmax(worst_cpu, now_s(CLOCK_PROCESS_CPUTIME_ID) - cpu);
         long points = 0;
         history_range(load->history, load->rows[0].name, START_NS, START_NS + from * SECOND, 0,
             10000000, count_point, &points, NULL);
@@ -400,6 +403,7 @@ static void run_crashes(struct load *load)
     figure("crash_log_bytes", log_bytes);
     figure("recover_warm_ms", worst[0] * 1e3);
     figure("recover_cold_ms", worst[1] * 1e3);
+    figure("recover_cpu_ms", worst_cpu * 1e3);
 }
 
 /* ---- The whole */

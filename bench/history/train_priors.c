@@ -38,7 +38,8 @@ void prior_load(enum prior_set set, struct column_models *ret_models)
 
 void range_train(const struct range_model *model, bool bit)
 {
-    seen[set_now][model - first_model][bit]++;
+    if (model >= first_model && model < first_model + PRIOR_MODELS)
+        seen[set_now][model - first_model][bit]++;
 }
 
 static void load(const char *path, int columns)
