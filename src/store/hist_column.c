@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing columns (hist_column.h). */
+#include "store/hist_column.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static void encode_values(struct range_encoder *e, const int64_t *numbers, size_
     for (size_t i = 1; i < n; i++) {
         unsigned size = bit_length((uint64_t)numbers[i]);
         put_size(e, m->size[size_context(last)], size, plan->depth);
-        put_rest(e, m, (uint64_t)numbers[i], size);
+        put_rest(e, m, plan, (uint64_t)numbers[i], size);
         last = size;
     }
 }
@@ -121,6 +122,32 @@ static enum column_mode choose_mode(const int64_t *numbers, size_t n)
     return by_value ? COLUMN_VALUE : COLUMN_DELTA;
 }
 
+#define DEEP_FROM_TICKS 512
+#define DEEP_REPEATS    3 /* every number comes so often on average */
+#define SEEN_BITS       14
+
+/* Whether the same numbers come again and again: values of a coarser scale than ours, pages,
+ * blocks. Numbers are told apart by a hash. */
+static bool numbers_repeat(const int64_t *numbers, size_t n, enum column_mode mode)
+{
+    uint64_t seen[(1 << SEEN_BITS) / 64] = {0};
+    size_t distinct = 0;
+    size_t counted = 0;
+    if (n < DEEP_FROM_TICKS)
+        return false;
+    for (size_t i = 1; i < n; i++) {
+        int64_t number = mode == COLUMN_VALUE ? numbers[i] : numbers[i] - numbers[i - 1];
+        uint64_t magnitude = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+        if (magnitude < 1 << TOP_BITS) /* modelled to the last bit anyway */
+            continue;
+        uint64_t hash = magnitude * 0x9e3779b97f4a7c15u >> (64 - SEEN_BITS);
+        counted++;
+        distinct += !(seen[hash / 64] >> (hash % 64) & 1);
+        seen[hash / 64] |= 1ull << (hash % 64);
+    }
+    return counted > 0 && distinct * DEEP_REPEATS < counted;
+}
+
 /* Appends the payload with its size in front. */
 static int encode_payload(
     const int64_t *numbers, size_t n, const struct plan *plan, struct buf *out)
@@ -131,6 +158,8 @@ static int encode_payload(
         return -ENOMEM;
     struct column_models models;
     struct range_encoder e;
+    if (plan->deep != NULL)
+        deep_init(plan->deep);
     range_encoder_init(&e, bytes, worst);
     if (plan->mode == COLUMN_VALUE) {
         prior_load(PRIOR_VALUE, &models);
@@ -235,6 +264,7 @@ int column_encode(
     const int64_t *values, size_t n, struct column_stats *stats, uint64_t growth, struct buf *out)
 {
     int64_t numbers[HIST_COLUMN_MAX];
+    struct column_deep deep;
     size_t count = gather(values, n, numbers, stats);
     if (count == 0 && !stats->has_totals) {
         buf_put_u8(out, COLUMN_UNKNOWN);
@@ -246,8 +276,11 @@ int column_encode(
         plan.depth = tree_depth((uint64_t)(stats->max - stats->min) / plan.divisor);
         normalise(numbers, count, &plan);
         plan.mode = choose_mode(numbers, count);
+        if (plan.mode != COLUMN_RUNS && numbers_repeat(numbers, count, plan.mode))
+            plan.deep = &deep;
     }
-    unsigned flags = (count < n ? FLAG_RUNS : 0) | (plan.divisor > 1 ? FLAG_DIVISOR : 0);
+    unsigned flags = (count < n ? FLAG_RUNS : 0) | (plan.divisor > 1 ? FLAG_DIVISOR : 0) |
+                     (plan.deep != NULL ? FLAG_DEEP : 0);
     buf_put_u8(out, head_byte(plan.mode, flags, stats));
     if (count < n)
         encode_gaps(values, n, out);

@@ -5,7 +5,7 @@
  * Layout of a column:
  *
  *     mode        byte: bits 0-2 enum column_mode, bit 3 has unknown runs, bit 4 has a divisor,
- *                 bit 5 has totals
+ *                 bit 5 has totals, bit 6 more bits of a number are modelled
  *     [runs]      varint number of runs, then their lengths as varints: known, unknown, known ...
  *     first       varint; the rest only where a value is known, and up to the totals only
  *                 where the mode is not CONSTANT:
@@ -19,8 +19,8 @@
  * codes that number (frame of reference), DELTA its difference to the one before, RUNS the
  * same with the zero differences counted instead of coded one by one. A number is coded as its
  * bit length (adaptive, in the context of the bit length before), the 4 bits below its leading
- * one (adaptive), and the rest raw. All models start from trained probabilities
- * (hist_priors.c). The encoder picks the mode that an estimate finds shortest.
+ * one (adaptive; 9 where bit 6 is set), and the rest raw. All models start from trained
+ * probabilities (hist_priors.c). The encoder picks the mode that an estimate finds shortest.
  *
  * CHANGES is for columns that live for an hour, until they are merged, and change seldom: of
  * each change the ticks since the one before (since the first tick) as a varint and the signed
@@ -88,6 +88,7 @@ int column_encode_runs(const struct column_run *runs, uint32_t n_runs, struct co
 struct column_view {
     struct column_stats stats;
     enum column_mode mode;
+    bool deep; /* more bits are modelled */
     uint64_t divisor;
     uint32_t n;
     uint32_t n_runs;

@@ -9,16 +9,24 @@
 #define FLAG_RUNS    0x08
 #define FLAG_DIVISOR 0x10
 #define FLAG_TOTALS  0x20
-#define FLAGS_ALL    0x3f
+#define FLAG_DEEP    0x40
+#define FLAGS_ALL    0x7f
 
-#define TOP_BITS 4 /* modelled bits below the leading one */
+#define TOP_BITS  4 /* modelled bits below the leading one */
+#define DEEP_BITS 5 /* more of them where the same numbers come again and again */
+
+/* Models of these start from even chances. */
+struct column_deep {
+    struct range_model nodes[PRIOR_TOP_CLASSES][1 << (TOP_BITS + DEEP_BITS)];
+};
 
 /* What is common to the coding of a column in both directions. */
 struct plan {
     enum column_mode mode;
     int64_t min;
     uint64_t divisor;
-    unsigned depth; /* of the tree of bit lengths */
+    unsigned depth;           /* of the tree of bit lengths */
+    struct column_deep *deep; /* NULL = not */
 };
 
 static inline unsigned tree_depth(uint64_t largest)
@@ -55,9 +63,17 @@ static inline unsigned top_class(unsigned size)
     return size < PRIOR_TOP_CLASSES ? size : PRIOR_TOP_CLASSES - 1;
 }
 
+static inline void deep_init(struct column_deep *deep)
+{
+    for (unsigned i = 0; i < PRIOR_TOP_CLASSES; i++) {
+        for (unsigned k = 0; k < 1 << (TOP_BITS + DEEP_BITS); k++)
+            deep->nodes[i][k] = (struct range_model){.p = 1 << 15};
+    }
+}
+
 /* The bits of @value below its leading one. */
-static inline void put_rest(
-    struct range_encoder *e, struct column_models *m, uint64_t value, unsigned size)
+static inline void put_rest(struct range_encoder *e, struct column_models *m,
+    const struct plan *plan, uint64_t value, unsigned size)
 {
     if (size < 2)
         return;
@@ -69,10 +85,16 @@ static inline void put_rest(
         range_encode(e, &nodes[node], b);
         node = node * 2 + b;
     }
+    for (unsigned i = 0; plan->deep != NULL && i < DEEP_BITS && left > 0; i++) {
+        bool b = value >> --left & 1;
+        range_encode(e, &plan->deep->nodes[top_class(size)][node], b);
+        node = node * 2 + b;
+    }
     range_encode_raw(e, value & ((1ull << left) - 1), left);
 }
 
-static inline uint64_t get_rest(struct range_decoder *d, struct column_models *m, unsigned size)
+static inline uint64_t get_rest(
+    struct range_decoder *d, struct column_models *m, const struct plan *plan, unsigned size)
 {
     if (size < 2)
         return size;
@@ -82,6 +104,11 @@ static inline uint64_t get_rest(struct range_decoder *d, struct column_models *m
     uint64_t value = 1;
     for (unsigned i = 0; i < TOP_BITS && left > 0; i++, left--) {
         bool b = range_decode(d, &nodes[node]);
+        node = node * 2 + b;
+        value = value << 1 | b;
+    }
+    for (unsigned i = 0; plan->deep != NULL && i < DEEP_BITS && left > 0; i++, left--) {
+        bool b = range_decode(d, &plan->deep->nodes[top_class(size)][node]);
         node = node * 2 + b;
         value = value << 1 | b;
     }
@@ -108,7 +135,7 @@ static inline void put_delta(struct range_encoder *e, struct column_models *m,
     unsigned size = bit_length(magnitude);
     range_encode(e, &m->sign[s->sign], fell);
     put_size(e, m->size[size_context(s->size)], size, plan->depth);
-    put_rest(e, m, magnitude, size);
+    put_rest(e, m, plan, magnitude, size);
     s->sign = 1 + fell;
     s->size = size;
 }
@@ -118,7 +145,7 @@ static inline int64_t get_delta(struct range_decoder *d, struct column_models *m
 {
     bool fell = range_decode(d, &m->sign[s->sign]);
     unsigned size = get_size(d, m->size[size_context(s->size)], plan->depth);
-    uint64_t magnitude = get_rest(d, m, size);
+    uint64_t magnitude = get_rest(d, m, plan, size);
     s->sign = 1 + fell;
     s->size = size;
     return fell ? (int64_t)(0 - magnitude) : (int64_t)magnitude;

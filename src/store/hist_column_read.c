@@ -48,7 +48,10 @@ int column_read(struct byte_reader *r, size_t n, uint64_t growth, struct column_
         *ret_view = view;
         return r->bad || head != COLUMN_UNKNOWN ? -EBADMSG : 0;
     }
+    view.deep = head & FLAG_DEEP;
     if (view.mode == COLUMN_CHANGES && (head & (FLAG_RUNS | FLAG_DIVISOR)))
+        return -EBADMSG;
+    if (view.deep && view.mode != COLUMN_VALUE && view.mode != COLUMN_DELTA)
         return -EBADMSG;
     if (head & FLAG_RUNS)
         read_runs(r, n, &view);
@@ -79,7 +82,7 @@ static void decode_values(struct range_decoder *d, const struct plan *plan, stru
     unsigned last = bit_length((uint64_t)numbers[0]);
     for (size_t i = 1; i < n; i++) {
         last = get_size(d, m->size[size_context(last)], plan->depth);
-        numbers[i] = (int64_t)get_rest(d, m, last);
+        numbers[i] = (int64_t)get_rest(d, m, plan, last);
     }
 }
 
@@ -142,6 +145,11 @@ static int decode_payload(const struct column_view *view, int64_t *values)
 {
     const struct column_stats *stats = &view->stats;
     struct plan plan = {.mode = view->mode, .min = stats->min, .divisor = view->divisor};
+    struct column_deep deep;
+    if (view->deep) {
+        deep_init(&deep);
+        plan.deep = &deep;
+    }
     plan.depth = tree_depth((uint64_t)(stats->max - stats->min) / plan.divisor);
     struct column_models models;
     struct range_decoder d;

@@ -5,10 +5,10 @@
  * A merge is spread over ticks, a few agents at each; its rows are written and its sources
  * deleted in one transaction at the end. What is unfinished at a crash starts again.
  */
+#include "store/hist_merge.h"
+
 #include <errno.h>
 #include <string.h>
-
-#include "store/hist_merge.h"
 
 int hist_merge_new(struct hist_merge **ret_merge)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Columns from changes and from runs: the same columns as from single values. */
+/* Columns from changes and from runs: the same columns as from single values. And columns of
+ * numbers that come again and again. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,6 +179,32 @@ static void damaged_changes_are_found_or_harmless(void **state)
     tail_done(&stream);
 }
 
+static void repeating_numbers_are_learnt(void **state)
+{
+    (void)state;
+    static int64_t values[TICKS];
+    static int64_t back[TICKS];
+    struct column_stats stats = {0};
+    struct column_view view;
+    struct buf bytes CLEANUP(buf_done) = {0};
+    for (uint32_t i = 0; i < TICKS; i++) /* 8 numbers without a common divisor, below 2^20 */
+        values[i] = (int64_t)(1000003 * (next_random() % 8 + 1) % 1048573);
+    assert_int_equal(column_encode(values, TICKS, &stats, 0, &bytes), 0);
+    read_back(&bytes, TICKS, &view);
+    assert_true(view.deep);
+    check_same(&view, values, TICKS);
+    assert_in_range(bytes.size, TICKS * 3 / 8, TICKS * 3 / 2); /* 3 of 20 bits are news */
+    for (size_t bit = 0; bit < bytes.size * 8; bit += 37) {
+        bytes.data[bit / 8] = (char)(bytes.data[bit / 8] ^ 1 << bit % 8);
+        struct byte_reader reader = byte_reader(bytes.data, bytes.size);
+        int r = column_read(&reader, TICKS, 0, &view);
+        if (r == 0)
+            r = column_decode(&view, back);
+        assert_true(r == 0 || r == -EBADMSG);
+        bytes.data[bit / 8] = (char)(bytes.data[bit / 8] ^ 1 << bit % 8);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +212,7 @@ int main(void)
         cmocka_unit_test(what_does_not_suit_is_left),
         cmocka_unit_test(runs_become_the_same_columns),
         cmocka_unit_test(damaged_changes_are_found_or_harmless),
+        cmocka_unit_test(repeating_numbers_are_learnt),
     };
     return cmocka_run_group_tests_name("hist_changes", tests, NULL, NULL);
 }
