@@ -398,6 +398,7 @@ static void run_crashes(struct load *load)
         close_history(load);
     }
     open_history(load);
+    figure("crash_damage", (double)history_verify(load->history, NULL, NULL, NULL));
     figure("crashes", load->crashes);
     figure("crash_lost_ticks", lost > 0 ? lost : 0);
     figure("crash_log_bytes", log_bytes);
