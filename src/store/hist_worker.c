@@ -23,6 +23,8 @@ struct job {
     struct copied_row *copies;
     char *labels; /* of all rows, one behind the other */
     size_t n;
+    size_t room; /* rows and copies */
+    size_t labels_room;
 };
 
 struct hist_worker {
@@ -30,6 +32,7 @@ struct hist_worker {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct job queue[QUEUE_MAX];
+    struct job spare; /* its memory is for the next tick */
     unsigned waiting;
     bool busy;
     bool stop;
@@ -53,21 +56,36 @@ static size_t labels_size(const struct history_row *rows, size_t n)
     return size;
 }
 
+static int job_reserve(struct job *job, size_t n, size_t labels)
+{
+    if (job->room < n || job->labels_room < labels) {
+        job_done(job);
+        job->rows = mem_alloc_array(n + 1, sizeof(*job->rows));
+        job->copies = mem_alloc_array(n + 1, sizeof(*job->copies));
+        job->labels = mem_alloc(labels + 1);
+        job->room = n;
+        job->labels_room = labels;
+    }
+    if (job->rows != NULL && job->copies != NULL && job->labels != NULL)
+        return 0;
+    job_done(job);
+    return -ENOMEM;
+}
+
 static int job_copy(struct job *job, int64_t when_ns, const struct history_row *rows, size_t n)
 {
-    *job = (struct job){.when_ns = when_ns, .n = n};
-    job->rows = mem_alloc_array(n + 1, sizeof(*job->rows));
-    job->copies = mem_alloc_array(n + 1, sizeof(*job->copies));
-    job->labels = mem_alloc(labels_size(rows, n) + 1);
-    if (job->rows == NULL || job->copies == NULL || job->labels == NULL) {
-        job_done(job);
-        return -ENOMEM;
-    }
+    int r = job_reserve(job, n, labels_size(rows, n));
+    if (r < 0)
+        return r;
+    job->when_ns = when_ns;
+    job->n = n;
     char *labels = job->labels;
     for (size_t i = 0; i < n; i++) {
         struct copied_row *copy = &job->copies[i];
         copy->usage = *rows[i].usage;
-        memcpy(copy->subject, rows[i].subject, strnlen(rows[i].subject, AC_AGENT_ID_MAX + 1));
+        size_t length = strnlen(rows[i].subject, AC_AGENT_ID_MAX + 1);
+        memcpy(copy->subject, rows[i].subject, length);
+        copy->subject[length] = '\0';
         if (rows[i].totals != NULL)
             copy->totals = *rows[i].totals;
         job->rows[i] = (struct history_row){.subject = copy->subject,
@@ -102,12 +120,14 @@ static void *work(void *userdata)
         pthread_mutex_unlock(&worker->lock);
         struct ac_error error = {0};
         int r = hist_tick_now(history, job.when_ns, job.rows, job.n, &error);
-        job_done(&job);
         pthread_mutex_lock(&worker->lock);
+        struct job older = worker->spare;
+        worker->spare = job;
         worker->last = error;
         worker->last.code = r;
         worker->busy = false;
         pthread_cond_broadcast(&worker->changed);
+        job_done(&older);
     }
     pthread_mutex_unlock(&worker->lock);
     return NULL;
@@ -144,6 +164,7 @@ void hist_worker_stop(struct history *history)
     pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
     pthread_join(worker->thread, NULL);
+    job_done(&worker->spare);
     pthread_mutex_destroy(&worker->lock);
     pthread_cond_destroy(&worker->changed);
     mem_free(worker);
@@ -154,7 +175,10 @@ int hist_worker_tick(struct history *history, int64_t when_ns, const struct hist
     size_t n_rows, struct ac_error *error)
 {
     struct hist_worker *worker = history->worker;
-    struct job job;
+    pthread_mutex_lock(&worker->lock);
+    struct job job = worker->spare;
+    worker->spare = (struct job){0};
+    pthread_mutex_unlock(&worker->lock);
     int r = job_copy(&job, when_ns, rows, n_rows);
     if (r < 0)
         return error_set(error, r, "no memory");
