@@ -84,12 +84,15 @@ static void totals_taken(struct history *history, const struct history_row *rows
         if (totals == NULL || history->row_slots[i] == SLOT_NONE)
             continue;
         struct hist_slot *s = &history->slots[history->row_slots[i]];
-        s->given_known = totals->known;
-        s->given[0] = totals->cpu_ns;
-        s->given[1] = totals->disk_bytes * 1000;
-        s->given[2] = totals->network_bytes * 1000;
-        for (unsigned c = 0; c < HIST_COUNTERS; c++)
+        const uint64_t values[HIST_COUNTERS] = {
+            totals->cpu_ns, totals->disk_bytes * 1000, totals->network_bytes * 1000};
+        s->given_known |= totals->known;
+        for (unsigned c = 0; c < HIST_COUNTERS; c++) {
+            if (!(totals->known >> c & 1))
+                continue;
+            s->given[c] = values[c];
             s->at_given[c] = history->before->counters[c][history->row_slots[i]];
+        }
     }
 }
 

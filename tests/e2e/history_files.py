@@ -41,10 +41,11 @@ def made():
     return text + "# EOF\n"
 
 
-def samples(text):
-    """The lines that are samples, with the value as a number."""
+def samples(text, counters=False):
+    """The lines that are samples of values (or of counters), with the value as a number."""
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
-    return sorted((name, float(value), time) for name, value, time in lines)
+    return sorted((name, float(value), time) for name, value, time in lines
+                  if ("_total" in name) == counters)
 
 
 @test
@@ -56,7 +57,7 @@ def round_trip():
     equal(text.out, "2300 samples of 3 subjects in 600 ticks\n")
     out = os.path.join(tap.directory(), "out.om")
     text = run("history", "export", "--state", state, out)
-    equal((text.code, text.err, text.out), (0, "", "2300 samples of 3 subjects\n"))
+    equal((text.code, text.err, text.out), (0, "", "4000 samples of 3 subjects\n"))
     equal(os.stat(out).st_mode & 0o777, 0o600)
     with open(out, encoding="utf-8") as first:
         exported = first.read()
@@ -64,13 +65,64 @@ def round_trip():
     second = os.path.join(tap.directory(), "second")
     equal(run("history", "import", "--state", second, out).code, 0)
     text = run("history", "export", "--state", second, "-")
-    equal((text.code, text.out), (0, exported))
+    equal((text.code, samples(text.out)), (0, samples(exported)))
+    equal(run("history", "export", "--json", "--state", second, out).json(),
+          {"samples": 4000, "subjects": 3})
     part = run("history", "export", "--state", second, "--since", FIRST + 10, "--until",
                FIRST + 20, "-").out
     equal(len(samples(part)), 4 * 10)
+    equal(len(samples(part, counters=True)), 3 * 10)
     again = run("history", "import", "--state", second, out)
     equal(again.code, 5, again.err)
     check("same time or later" in again.err, again.err)
+
+
+def growth(text, name):
+    """What a counter grew by, of each agent, and how many samples it has."""
+    found = {}
+    for line in text.splitlines():
+        series, value = line.split()[0], line.split()[1]
+        if series.startswith(f"agentcore_history_{name}_total"):
+            found.setdefault(series.split("{")[-1], []).append(float(value))
+    for series, values in found.items():
+        check(all(a <= b for a, b in zip(values, values[1:])), "it never goes back:", series)
+    return {series: (values[-1] - values[0], len(values)) for series, values in found.items()}
+
+
+@test
+def counters_come_back():
+    """counters of CPU time and bytes are imported, and go before the rates between them"""
+    text = HEAD + "".join(sample("a", second, 0.62) for second in range(4000))
+    text += "# TYPE agentcore_history_disk_bytes_per_second gauge\n"
+    text += "".join(sample("a", second, 2900, "disk_bytes_per_second") for second in range(4000))
+    text += "# TYPE agentcore_history_cpu_seconds counter\n"
+    text += "".join(sample("a", second, 7 + second * 0.625, "cpu_seconds_total")
+                    for second in range(4000))
+    text += "# TYPE agentcore_history_disk_bytes counter\n"  # every tenth sample only
+    text += "".join(sample("a", second, second * 3000, "disk_bytes_total")
+                    for second in range(0, 4000, 10))
+    first = os.path.join(tap.directory(), "first")
+    result = run("history", "import", "--json", "--state", first, file(text + "# EOF\n"))
+    equal(result.code, 0, result.err)
+    equal(result.json(), {"samples": 12400, "subjects": 1, "ticks": 4000, "others": 0})
+    exported = run("history", "export", "--state", first, "-").out
+    check("# TYPE agentcore_history_cpu_seconds counter\n" in exported)
+    check("network" not in "".join(n for n, _, _ in samples(exported, counters=True)))
+    grown, count = growth(exported, "cpu_seconds")['agent="a"}']
+    check(count == 4000 and abs(grown - 3999 * 0.625) < 1, grown, count)
+    grown, _ = growth(exported, "disk_bytes")['agent="a"}']
+    check(abs(grown - 3999 * 3000) < 15000, grown)
+    again = os.path.join(tap.directory(), "again")
+    equal(run("history", "import", "--state", again, file(exported)).code, 0)
+    second = run("history", "export", "--state", again, "-").out
+    equal(samples(second), samples(exported))
+    for name in ("cpu_seconds", "disk_bytes"):
+        before, after = growth(exported, name), growth(second, name)
+        check(abs(before['agent="a"}'][0] / after['agent="a"}'][0] - 1) < 1e-3, before, after)
+    for bad in ("cpu_seconds", "cpu_cores_total", "cpu_seconds_created"):  # none of ours
+        result = run("history", "import", "--state", os.path.join(tap.directory(), "bad"),
+                     file(sample("a", 0, 1, bad) + "# EOF\n"))
+        check("no samples" in result.err, bad, result.err)
 
 
 @test
@@ -89,7 +141,8 @@ def others_read_it():
     from prometheus_client.openmetrics import parser
     text = run("history", "export", "--state", state, "-").out
     families = {f.name: f for f in parser.text_string_to_metric_families(text)}
-    equal(len(families), 7)
+    equal(len(families), 10)
+    equal(families["agentcore_history_cpu_seconds"].type, "counter")
     equal(len(families["agentcore_history_cpu_cores"].samples), 1700)
     equal(families["agentcore_history_memory_bytes"].samples[0].labels, {"agent": "one"})
 
@@ -163,6 +216,13 @@ def wrong_usage():
             (("--state", state), 2, "--state is for"), (("a", "b"), 2, "unexpected"),
             (("a", "--agent", "b"), 2, "unexpected"), (("a", "--top", "3"), 2, "all agents"),
             (("--top", "0"), 2, "outside"), (("--top", "3", "--format", "spark"), 2, "formats"),
+            (("--quantile", "0.5", "--format", "spark"), 2, "formats"),
+            (("--quantile", "1.5"), 2, "not 0 to 1"), (("--quantile", "0.5,"), 2, "not 0 to 1"),
+            (("--quantile", ",".join(["0.5"] * 9)), 2, "more than 8"),
+            (("--quantile", "0.5", "--top", "3"), 2, "exclude"),
+            (("--label", "a=b"), 2, "are for"), (("a", "--quantile", "1", "-l", "b"), 2, "either"),
+            (("--quantile", "1", "-p", "swarm"), 2, "swarm"),
+            (("export", "a", "b", "--state", state), 2, "unexpected"),
             (("export", "--state", state, "--since", "soon", "-"), 2, "no time"),
             (("verify", "--state", "/nonexistent"), 4, "No such file"),
             (("export", "--state", "/nonexistent", "-"), 4, "No such file"),

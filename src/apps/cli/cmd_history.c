@@ -2,14 +2,13 @@
 /* agentcore history: what the machine or an agent used over time. */
 #include <string.h>
 
+#include "apps/cli/history_stats.h"
 #include "apps/cli/history_store.h"
 #include "apps/cli/history_view.h"
 #include "base/clock.h"
 #include "base/parse.h"
 
 #define POINTS_WANTED 60 /* for people, where no step is asked for */
-
-enum history_format { FORMAT_TABLE, FORMAT_SPARK, FORMAT_CSV, FORMAT_JSON, FORMAT_OPENMETRICS };
 
 struct history_options {
     const char *since;
@@ -19,6 +18,10 @@ struct history_options {
     unsigned format;
     uint64_t limit;
     uint64_t top;
+    unsigned aggregate;
+    struct opt_list quantiles;
+    const char *philosophy;
+    struct opt_list labels;
     const char *agent;
     const char *state;
 };
@@ -36,8 +39,16 @@ static const struct opt history_table[] = {
     {"format", 'f', OPT_CHOICE, "table|spark|csv|json|openmetrics", "how to print it [table]",
         HISTORY(format), 0, 0},
     {"limit", 0, OPT_COUNT, "N", "at most so many points [10000]", HISTORY(limit), 1, 1000000},
-    {"top", 'n', OPT_COUNT, "N", "the N agents with the most of the first --metric on average",
-        HISTORY(top), 1, 1000},
+    {"top", 'n', OPT_COUNT, "N", "the N agents with the most of the first --metric", HISTORY(top),
+        1, 1000},
+    {"aggregate", 0, OPT_CHOICE, "mean|max|sum", "of --top: over the time; sum is times seconds",
+        HISTORY(aggregate), 0, 0},
+    {"quantile", 'q', OPT_LIST, "Q,...", "quantiles over all samples: 0.5,0.95; of IDs or a group",
+        HISTORY(quantiles), 0, 0},
+    {"philosophy", 'p', OPT_TEXT, "NAME", "--top, --quantile: only agents of this philosophy",
+        HISTORY(philosophy), 0, 0},
+    {"label", 'l', OPT_LIST, "KEY=VALUE", "--top, --quantile: only agents with this label",
+        HISTORY(labels), 0, 0},
     {"agent", 0, OPT_TEXT, "ID", "the same as the operand ID, for ids such as \"export\"",
         HISTORY(agent), 0, 0},
     {"state", 0, OPT_TEXT, "DIR", "verify, export, import: the state directory of a stopped daemon",
@@ -215,36 +226,56 @@ static int run_show(struct cli *cli, const struct history_options *options, cons
     return print_answer(cli, &view, (enum history_format)options->format, id);
 }
 
-/* ---- The largest */
+/* ---- The largest, and quantiles */
 
-static int run_top(struct cli *cli, const struct history_options *options)
+static int add_quantiles(
+    const struct cli *cli, const char *item, double quantiles[HISTORY_QUANTILES_MAX], size_t *n)
 {
+    for (const char *c = item;;) {
+        size_t length = strcspn(c, ",");
+        double q;
+        if (parse_double(c, length, &q) < 0 || !(q >= 0 && q <= 1))
+            return cli_usage(
+                cli, "--quantile: '%.*s' is not 0 to 1", (int)MIN(length, (size_t)60), c);
+        if (*n == HISTORY_QUANTILES_MAX)
+            return cli_usage(cli, "--quantile: more than %d", HISTORY_QUANTILES_MAX);
+        quantiles[(*n)++] = q;
+        if (c[length] == 0)
+            return 0;
+        c += length + 1;
+    }
+}
+
+static int run_stats(
+    struct cli *cli, const struct history_options *options, char *const *ids, size_t n_ids)
+{
+    double quantiles[HISTORY_QUANTILES_MAX];
     struct history_view view = {0};
-    struct buf path CLEANUP(buf_done) = {0};
-    json_t *answer cleanup_json = NULL;
     struct span span = {0};
+    struct history_ask ask = {.since = options->since,
+        .until = options->until,
+        .philosophy = options->philosophy,
+        .labels = &options->labels,
+        .ids = (const char *const *)ids,
+        .n_ids = n_ids,
+        .aggregate = options->aggregate,
+        .top = options->top,
+        .quantiles = quantiles,
+        .format = (enum history_format)options->format};
     int code = choose_metrics(cli, &options->metrics, &view);
+    for (size_t i = 0; code == 0 && i < options->quantiles.n_items; i++)
+        code = add_quantiles(cli, options->quantiles.items[i], quantiles, &ask.n_quantiles);
+    for (size_t i = 0; code == 0 && i < n_ids; i++)
+        code = cli_check_id(cli, ids[i]);
+    if (code == 0 && options->philosophy)
+        code = cli_check_philosophy(cli, options->philosophy);
     if (code == 0)
         code = check_span(cli, options, &span);
     if (code != 0)
         return code;
-    if (options->format != FORMAT_TABLE && options->format != FORMAT_JSON &&
-        options->format != FORMAT_CSV)
-        return cli_usage(cli, "--top has the formats table, csv and json");
-    buf_append_str(&path, "/v1/history/top");
-    client_query_add(&path, "metric", history_resource(view.metrics[0]));
-    client_query_add(&path, "since", options->since ? options->since : "1h");
-    if (options->until)
-        client_query_add(&path, "until", options->until);
-    add_seconds(&path, "n", options->top);
-    if (path.failed)
-        return cli_fail(cli, EXIT_FAILED, "out of memory");
-    code = cli_call(cli, "GET", path.data, NULL, &answer);
-    if (code != 0)
-        return code;
-    if (options->format == FORMAT_JSON)
-        return cli_print_json(cli, answer, false);
-    return history_print_top(cli, answer, options->format == FORMAT_CSV);
+    ask.metrics = view.metrics;
+    ask.n_metrics = view.n_metrics;
+    return options->top > 0 ? history_top_run(cli, &ask) : history_quantile_run(cli, &ask);
 }
 
 /* ---- Whole histories */
@@ -269,6 +300,33 @@ static int run_whole(
                   : history_import(cli, options->state, file);
 }
 
+static int run_question(
+    struct cli *cli, const struct history_options *options, char *const *ids, size_t n_ids)
+{
+    char *const named[] = {(char *)options->agent};
+    bool quantiles = options->quantiles.n_items > 0, stats = quantiles || options->top > 0;
+    bool group = options->philosophy || options->labels.n_items > 0;
+    if (options->agent) {
+        ids = named;
+        n_ids = 1;
+    }
+    if (n_ids > 1 && !quantiles)
+        return cli_usage(cli, "unexpected operand '%.100s'", ids[1]);
+    if (options->state)
+        return cli_usage(cli, "--state is for verify, export and import");
+    if (options->top > 0 && n_ids > 0)
+        return cli_usage(cli, "--top is about all agents");
+    if (options->top > 0 && quantiles)
+        return cli_usage(cli, "--top and --quantile exclude each other");
+    if (group && !stats)
+        return cli_usage(cli, "--philosophy and --label are for --top and --quantile");
+    if (group && n_ids > 0)
+        return cli_usage(cli, "either IDs, or --philosophy and --label");
+    if (stats)
+        return run_stats(cli, options, ids, n_ids);
+    return run_show(cli, options, n_ids > 0 ? ids[0] : NULL);
+}
+
 static int history_run(struct cli *cli, void *data, char **operands, int n_operands)
 {
     static const char *const whole[] = {"verify", "export", "import"};
@@ -279,32 +337,30 @@ static int history_run(struct cli *cli, void *data, char **operands, int n_opera
     if (options->agent && n_operands > 0)
         return cli_usage(cli, "unexpected operand '%.100s' beside --agent", operands[0]);
     for (size_t i = 0; !options->agent && id && i < ARRAY_SIZE(whole); i++) {
+        if (strcmp(id, whole[i]) == 0 && n_operands > 2)
+            return cli_usage(cli, "unexpected operand '%.100s'", operands[2]);
         if (strcmp(id, whole[i]) == 0)
             return run_whole(cli, options, id, n_operands > 1 ? operands[1] : NULL);
     }
-    if (n_operands > 1)
-        return cli_usage(cli, "unexpected operand '%.100s'", operands[1]);
-    if (options->state)
-        return cli_usage(cli, "--state is for verify, export and import");
-    if (options->top > 0 && id)
-        return cli_usage(cli, "--top is about all agents");
-    return options->top > 0 ? run_top(cli, options) : run_show(cli, options, id);
+    return run_question(cli, options, operands, (size_t)n_operands);
 }
 
 const struct command cmd_history = {
     .name = "history",
-    .operands = "[ID | verify | export FILE | import FILE]",
+    .operands = "[ID... | verify | export FILE | import FILE]",
     .summary = "Show what the machine, or an agent, used over time",
     .details =
         "A sparkline per metric, then a row per step with mean and maximum. Times without a\n"
         "point were not measured.\n\n"
-        "verify checks every checksum and invariant of the daemon's history, or of a stopped "
-        "one's\n"
-        "in --state (exit status 1 with findings). export writes everything, or --since to "
-        "--until, as OpenMetrics with\n"
-        "timestamps, from the daemon or from --state; import puts such a file into --state.",
+        "--top and --quantile answer for a whole time: who used most, and below what a share of\n"
+        "all samples stayed, of the machine, of several IDs together, or of all agents of a\n"
+        "philosophy or label, also of those that are no longer known.\n\n"
+        "verify checks every checksum and invariant of the daemon's history, or of a stopped\n"
+        "one's in --state (exit status 1 with findings). export writes everything, or --since\n"
+        "to --until, as OpenMetrics with timestamps: values, and counters of CPU time and bytes,\n"
+        "from the daemon or from --state; import puts such a file into --state.",
     .options = history_table,
     .options_size = sizeof(struct history_options),
-    .most_operands = 2,
+    .most_operands = 64,
     .run = history_run,
 };

@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "apps/cli/cli.h"
+#include "apps/cli/history_om.h"
 
-enum usage_format { USAGE_TABLE, USAGE_CSV, USAGE_JSON };
+enum usage_format { USAGE_TABLE, USAGE_CSV, USAGE_JSON, USAGE_OPENMETRICS };
 
 struct usage_options {
     const char *since;
@@ -28,7 +29,8 @@ static const struct opt usage_table[] = {
         0},
     {"label", 'l', OPT_LIST, "KEY=VALUE", "only agents with this label", USAGE(labels), 0, 0},
     {"limit", 'n', OPT_COUNT, "N", "at most so many rows [1000]", USAGE(limit), 1, 10000},
-    {"format", 'f', OPT_CHOICE, "table|csv|json", "how to print it [table]", USAGE(format), 0, 0},
+    {"format", 'f', OPT_CHOICE, "table|csv|json|openmetrics", "how to print it [table]",
+        USAGE(format), 0, 0},
     {NULL},
 };
 
@@ -158,6 +160,34 @@ static void print_csv(const json_t *answer)
     }
 }
 
+/* ---- OpenMetrics: one family per figure, one sample per row, as of the end of the span */
+
+static void print_openmetrics(const json_t *answer)
+{
+    static const struct {
+        const char *name, *field, *help;
+    } families[] = {{"agentcore_usage_cpu_seconds", "cpu_seconds", "CPU time in the span."},
+        {"agentcore_usage_memory_gib_hours", "memory_gib_hours", "GiB times hours in the span."},
+        {"agentcore_usage_disk_bytes", "disk_bytes", "Read and written in the span."},
+        {"agentcore_usage_network_bytes", "network_bytes", "Received and sent in the span."}};
+    const char *by = field_text(answer, "by");
+    bool label = by && strncmp(by, "label:", 6) == 0;
+    const json_t *rows = field_get(answer, "rows");
+    for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
+        printf("# TYPE %s gauge\n# HELP %s %s\n", families[f].name, families[f].name,
+            families[f].help);
+        for (size_t i = 0; i < json_array_size(rows); i++) {
+            const json_t *row = json_array_get(rows, i);
+            const char *name = field_text(row, "name");
+            const struct om_label labels[] = {
+                {label ? "label" : by, label ? by + 6 : name}, {"value", label ? name : NULL}};
+            om_write_labelled(stdout, families[f].name, labels, ARRAY_SIZE(labels),
+                field_time(answer, "until"), field_number(row, families[f].field));
+        }
+    }
+    om_write_end(stdout);
+}
+
 static int usage_run(struct cli *cli, void *data, char **operands, int n_operands)
 {
     struct usage_options *options = data;
@@ -178,7 +208,10 @@ static int usage_run(struct cli *cli, void *data, char **operands, int n_operand
         return cli_print_json(cli, answer, false);
     if (options->format == USAGE_TABLE)
         return print_people(cli, answer);
-    print_csv(answer);
+    if (options->format == USAGE_CSV)
+        print_csv(answer);
+    else
+        print_openmetrics(answer);
     return 0;
 }
 
@@ -187,8 +220,8 @@ const struct command cmd_usage = {
     .summary = "Show what agents used in all, for charge-back",
     .details =
         "CPU time, GiB-hours of memory, and bytes of disk and network over a span, from the\n"
-        "daemon's history. '-' is what was not measured, never zero; agents that have no\n"
-        "such label, or are no longer known, are together in one row named '-'.",
+        "daemon's history, also of agents that are no longer known. '-' is what was not\n"
+        "measured, never zero; agents without such a label are together in one row named '-'.",
     .options = usage_table,
     .options_size = sizeof(struct usage_options),
     .run = usage_run,

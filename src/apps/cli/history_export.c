@@ -125,6 +125,7 @@ struct export
     size_t n_subjects, room;
     const struct om_family *family;
     const char *subject;
+    double total; /* of a counter, since its first sample */
     uint64_t samples;
     int64_t behind_ns; /* where the next page begins */
 };
@@ -148,12 +149,30 @@ static int add_subject(void *userdata, const struct history_subject *subject)
     return add_name(userdata, subject->name);
 }
 
+/* Of a counter, what was added to it. */
+static void export_value(struct export *export, int64_t time_ns, double value)
+{
+    if (!isfinite(value))
+        return;
+    export->total += value;
+    om_write_sample(export->out, export->family, export->subject, time_ns,
+        export->family->counter ? export->total : value);
+    export->samples++;
+}
+
+static double used_of(const struct history_point *point, const struct om_family *family)
+{
+    return family->counter == 1   ? point->cpu_seconds
+           : family->counter == 2 ? point->disk_bytes
+                                  : point->network_bytes;
+}
+
 static int export_point(void *userdata, const struct history_point *point)
 {
     struct export *export = userdata;
-    double value = om_usage_get(&point->mean, export->family);
-    om_write_sample(export->out, export->family, export->subject, point->from_ns, value);
-    export->samples += isfinite(value) ? 1 : 0;
+    const struct om_family *family = export->family;
+    export_value(export, point->from_ns,
+        family->counter ? used_of(point, family) : om_usage_get(&point->mean, family));
     return ferror(export->out) ? -EIO : 0;
 }
 
@@ -162,7 +181,8 @@ static int series_of_state(struct export *export)
     const struct history_query query = {.subject = export->subject,
         .from_ns = export->from_ns,
         .to_ns = export->to_ns,
-        .metrics = (uint32_t) export->family->bit};
+        .metrics = export->family->bit,
+        .used = export->family->counter != 0};
     struct ac_error error = {0};
     int r = history_range_query(export->history, &query, export_point, export, NULL, &error);
     if (r < 0)
@@ -177,11 +197,10 @@ static void export_page(struct export *export, const json_t *series)
     size_t i;
     json_array_foreach((json_t *)points, i, point)
     {
-        double value = field_number(field_get(point, "usage"), export->family->field);
+        const char *part = export->family->counter ? "used" : "usage";
         int64_t time = field_time(point, "time");
         double step = field_number(point, "step_seconds") * NS_PER_SEC;
-        om_write_sample(export->out, export->family, export->subject, time, value);
-        export->samples += isfinite(value) ? 1 : 0;
+        export_value(export, time, field_number(field_get(point, part), export->family->field));
         export->behind_ns = time + (int64_t)fmax(step, 1e6);
     }
 }
@@ -262,6 +281,7 @@ static int export_all(struct export *export)
         om_write_head(export->out, export->family);
         for (size_t i = 0; code == 0 && i < export->n_subjects; i++) {
             export->subject = export->subjects[i];
+            export->total = 0;
             code = export->history ? series_of_state(export) : series_of_daemon(export);
         }
     }
@@ -295,6 +315,14 @@ static int export_to_file(struct export *export, const char *path)
     return code;
 }
 
+static int print_counts(const struct cli *cli, const struct export *export)
+{
+    json_t *counts cleanup_json = json_object();
+    json_object_set_new(counts, "samples", json_integer((json_int_t) export->samples));
+    json_object_set_new(counts, "subjects", json_integer((json_int_t) export->n_subjects));
+    return cli_print_json(cli, counts, false);
+}
+
 int history_export(
     struct cli *cli, const char *state, const char *path, int64_t from_ns, int64_t to_ns)
 {
@@ -304,7 +332,9 @@ int history_export(
     if (code != 0)
         return code;
     code = standard ? export_all(&export) : export_to_file(&export, path);
-    if (code == 0 && !standard)
+    if (code == 0 && !standard && cli->common.json)
+        code = print_counts(cli, &export);
+    else if (code == 0 && !standard)
         printf("%" PRIu64 " samples of %zu subjects\n", export.samples, export.n_subjects);
     mem_free(export.subjects);
     history_close(export.history);

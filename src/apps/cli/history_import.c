@@ -2,6 +2,7 @@
 /* agentcore history import: a file goes family by family, the history tick by tick. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,38 +144,69 @@ static int by_time(const void *a, const void *b)
     return (left->subject > right->subject) - (left->subject < right->subject);
 }
 
+/* Room for one tick of all subjects. */
+struct tick {
+    struct history_row *rows;
+    struct ac_usage *usages;
+    struct history_totals *totals;
+    size_t n;
+};
+
+static void tick_done(struct tick *tick)
+{
+    mem_free(tick->rows);
+    mem_free(tick->usages);
+    mem_free(tick->totals);
+}
+
+static void put_total(struct tick *tick, size_t row, uint32_t counter, double value)
+{
+    struct history_totals *totals = &tick->totals[row];
+    uint64_t amount = (uint64_t)llround(fmin(counter == 1 ? value * 1e9 : value, 1e18));
+    *(counter == 1     ? &totals->cpu_ns
+        : counter == 2 ? &totals->disk_bytes
+                       : &totals->network_bytes) = amount;
+    totals->known |= counter;
+    tick->rows[row].totals = totals;
+}
+
 /* The samples of one moment, which are sorted by subject, as a tick. Returns how many. */
-static size_t make_tick(const struct import *import, size_t first, struct history_row *rows,
-    struct ac_usage *usages, size_t *ret_rows)
+static size_t make_tick(const struct import *import, size_t first, struct tick *tick)
 {
     const struct import_sample *samples = import->samples;
     size_t i = first, n = 0;
     for (; i < import->n_samples && samples[i].wall_ms == samples[first].wall_ms; i++) {
+        const struct om_family *family = &om_families[samples[i].family];
         if (i == first || samples[i].subject != samples[i - 1].subject) {
-            ac_usage_init(&usages[n]);
-            usages[n].known = 0;
-            rows[n] = (struct history_row){
-                .subject = import->subjects[samples[i].subject]->name, .usage = &usages[n]};
+            ac_usage_init(&tick->usages[n]);
+            tick->usages[n].known = 0;
+            tick->totals[n] = (struct history_totals){0};
+            tick->rows[n] = (struct history_row){
+                .subject = import->subjects[samples[i].subject]->name, .usage = &tick->usages[n]};
             n++;
         }
-        om_usage_set(&usages[n - 1], &om_families[samples[i].family], samples[i].value);
+        if (family->counter)
+            put_total(tick, n - 1, family->counter, samples[i].value);
+        else
+            om_usage_set(&tick->usages[n - 1], family, samples[i].value);
     }
-    *ret_rows = n;
+    tick->n = n;
     return i - first;
 }
 
 static int write_ticks(struct import *import)
 {
-    struct history_row *rows cleanup_free = mem_alloc_array(import->n_subjects, sizeof(*rows));
-    struct ac_usage *usages cleanup_free = mem_alloc_array(import->n_subjects, sizeof(*usages));
+    struct tick tick CLEANUP(tick_done) = {
+        .rows = mem_alloc_array(import->n_subjects, sizeof(*tick.rows)),
+        .usages = mem_alloc_array(import->n_subjects, sizeof(*tick.usages)),
+        .totals = mem_alloc_array(import->n_subjects, sizeof(*tick.totals))};
     struct ac_error error = {0};
-    if (!rows || !usages)
+    if (!tick.rows || !tick.usages || !tick.totals)
         return cli_fail(import->cli, EXIT_FAILED, "out of memory");
     for (size_t i = 0; i < import->n_samples; import->ticks++) {
-        size_t n_rows;
         int64_t when_ns = import->samples[i].wall_ms * 1000000;
-        i += make_tick(import, i, rows, usages, &n_rows);
-        int r = history_tick(import->history, when_ns, rows, n_rows, &error);
+        i += make_tick(import, i, &tick);
+        int r = history_tick(import->history, when_ns, tick.rows, tick.n, &error);
         if (r < 0)
             return cli_fail(
                 import->cli, EXIT_FAILED, "%s", error.message[0] ? error.message : strerror(-r));
@@ -220,6 +252,16 @@ static int import_file(struct import *import, FILE *in, const char *state, const
     return code == 0 ? write_ticks(import) : code;
 }
 
+static int print_counts(const struct import *import)
+{
+    json_t *counts cleanup_json = json_object();
+    json_object_set_new(counts, "samples", json_integer((json_int_t)import->n_samples));
+    json_object_set_new(counts, "subjects", json_integer((json_int_t)import->n_subjects));
+    json_object_set_new(counts, "ticks", json_integer((json_int_t)import->ticks));
+    json_object_set_new(counts, "others", json_integer((json_int_t)import->others));
+    return cli_print_json(import->cli, counts, false);
+}
+
 int history_import(const struct cli *cli, const char *state, const char *path)
 {
     struct import import CLEANUP(import_done) = {.cli = cli};
@@ -232,6 +274,8 @@ int history_import(const struct cli *cli, const char *state, const char *path)
         fclose(in);
     if (code != 0)
         return code;
+    if (cli->common.json)
+        return print_counts(&import);
     printf("%zu samples of %zu subjects in %" PRIu64 " ticks", import.n_samples, import.n_subjects,
         import.ticks);
     if (import.others > 0)

@@ -14,6 +14,10 @@
 #define LATEST     9.2e9 /* seconds: what fits into nanoseconds */
 #define MS_PER_SEC 1000
 
+#define CPU_TOTAL     1u
+#define DISK_TOTAL    2u
+#define NETWORK_TOTAL 4u
+
 const struct om_family om_families[OM_FAMILIES] = {
     {"agentcore_history_cpu_cores", "CPU cores in use.", "cpu", "cpu_cores", AC_KNOWN_CPU_CORES, 1},
     {"agentcore_history_cpu_ratio", "CPU in use, of the machine's capacity.", "cpu", "cpu_percent",
@@ -28,12 +32,27 @@ const struct om_family om_families[OM_FAMILIES] = {
         "network_io_mbps", AC_KNOWN_NETWORK_IO, MIB},
     {"agentcore_history_open_files", "Open file descriptors.", "file_descriptors",
         "file_descriptors", AC_KNOWN_FILE_DESCRIPTORS, 1},
+    {"agentcore_history_cpu_seconds", "CPU time since the first sample.", "cpu", "cpu_seconds",
+        AC_KNOWN_CPU_CORES, 1, CPU_TOTAL},
+    {"agentcore_history_disk_bytes", "Read and written since the first sample.", "disk_io",
+        "disk_bytes", AC_KNOWN_DISK_IO, 1, DISK_TOTAL},
+    {"agentcore_history_network_bytes", "Received and sent since the first sample.", "network_io",
+        "network_bytes", AC_KNOWN_NETWORK_IO, 1, NETWORK_TOTAL},
 };
 
 const struct om_family *om_family_of_field(const char *field)
 {
-    for (size_t i = 0; i < OM_FAMILIES; i++) {
+    for (size_t i = 0; i < OM_GAUGES; i++) {
         if (strcmp(om_families[i].field, field) == 0)
+            return &om_families[i];
+    }
+    return NULL;
+}
+
+const struct om_family *om_family_of_resource(const char *resource)
+{
+    for (size_t i = 0; i < OM_GAUGES; i++) {
+        if (strcmp(om_families[i].resource, resource) == 0)
             return &om_families[i];
     }
     return NULL;
@@ -62,19 +81,49 @@ void om_usage_set(struct ac_usage *usage, const struct om_family *family, double
 
 void om_write_head(FILE *out, const struct om_family *family)
 {
-    fprintf(out, "# TYPE %s gauge\n# HELP %s %s\n", family->name, family->name, family->help);
+    fprintf(out, "# TYPE %s %s\n# HELP %s %s\n", family->name,
+        family->counter ? "counter" : "gauge", family->name, family->help);
 }
 
 void om_write_sample(
     FILE *out, const struct om_family *family, const char *subject, int64_t wall_ns, double value)
 {
+    const struct om_label label = {"agent", *subject ? subject : NULL};
+    char name[80];
+    snprintf(name, sizeof(name), "%s%s", family->name, family->counter ? "_total" : "");
+    om_write_labelled(out, name, &label, 1, wall_ns, value * family->scale);
+}
+
+static void write_label(FILE *out, const struct om_label *label)
+{
+    fprintf(out, "%s=\"", label->key);
+    for (const char *c = label->value; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            fputc('\\', out);
+        if (*c == '\n')
+            fputs("\\n", out);
+        else
+            fputc(*c, out);
+    }
+    fputc('"', out);
+}
+
+void om_write_labelled(FILE *out, const char *name, const struct om_label *labels, size_t n,
+    int64_t wall_ns, double value)
+{
     int64_t ms = wall_ns / 1000000;
+    bool open = false;
     if (!isfinite(value))
         return;
-    fputs(family->name, out);
-    if (*subject)
-        fprintf(out, "{agent=\"%s\"}", subject); /* ids need no escapes */
-    fprintf(out, " %.15g %" PRId64 ".%03d\n", value * family->scale, ms / MS_PER_SEC,
+    fputs(name, out);
+    for (size_t i = 0; i < n; i++) {
+        if (!labels[i].value)
+            continue;
+        fputc(open ? ',' : '{', out);
+        write_label(out, &labels[i]);
+        open = true;
+    }
+    fprintf(out, "%s %.15g %" PRId64 ".%03d\n", open ? "}" : "", value, ms / MS_PER_SEC,
         (int)(ms % MS_PER_SEC));
 }
 
@@ -149,9 +198,15 @@ static const char *read_labels(const char *c, char subject[AC_AGENT_ID_MAX + 1])
 
 static const struct om_family *find_family(const char *name, size_t length)
 {
+    static const char total[] = "_total";
+    size_t tail = sizeof(total) - 1;
+    bool counter = length > tail && memcmp(name + length - tail, total, tail) == 0;
+    length -= counter ? tail : 0;
     for (size_t i = 0; i < OM_FAMILIES; i++) {
-        if (strlen(om_families[i].name) == length && memcmp(om_families[i].name, name, length) == 0)
-            return &om_families[i];
+        const struct om_family *family = &om_families[i];
+        if (strlen(family->name) == length && memcmp(family->name, name, length) == 0 &&
+            (family->counter != 0) == counter)
+            return family;
     }
     return NULL;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * History as OpenMetrics text with timestamps: one family per field of usage, in base units, the
- * samples of a subject together and oldest first. The machine's have no label.
+ * History as OpenMetrics text with timestamps: one family per field of usage, in base units, then
+ * one per counter, the samples of a subject together and oldest first. The machine's have no label.
  *
  *     # TYPE agentcore_history_cpu_cores gauge
  *     agentcore_history_cpu_cores{agent="tests"} 1.25 1700000000.000
+ *     # TYPE agentcore_history_cpu_seconds counter
+ *     agentcore_history_cpu_seconds_total{agent="tests"} 1.25 1700000000.000
  *     # EOF
  */
 #ifndef AC_CLI_HISTORY_OM_H
@@ -17,23 +19,36 @@ struct om_family {
     const char *name;
     const char *help;
     const char *resource; /* of /v1/history/range */
-    const char *field;    /* of the API's usage */
-    enum ac_usage_field bit;
-    double scale; /* value in the text = value of the field * scale */
+    const char *field;    /* of the API's usage; of a counter, of "used" */
+    uint32_t bit;         /* enum ac_usage_field: what it is, or what it comes from */
+    double scale;         /* value in the text = value of the field * scale */
+    uint32_t counter;     /* bit in history_totals.known; 0 = a gauge */
 };
 
-#define OM_FAMILIES 7
+#define OM_GAUGES   7
+#define OM_FAMILIES 10 /* gauges, then counters */
+#define OM_PREFIX   "agentcore_history_"
 extern const struct om_family om_families[OM_FAMILIES];
 
-/* NULL where there is none. */
+/* The gauge of a field of usage, and the one that a resource's unit is of. NULL where there is
+ * none. */
 const struct om_family *om_family_of_field(const char *field);
+const struct om_family *om_family_of_resource(const char *resource);
 
 void om_write_head(FILE *out, const struct om_family *family);
 void om_write_sample(
     FILE *out, const struct om_family *family, const char *subject, int64_t wall_ns, double value);
 void om_write_end(FILE *out);
 
-/* The field of a usage, NaN = unknown; and the reverse. */
+/* A sample with labels of any kind. @name without braces. */
+struct om_label {
+    const char *key;
+    const char *value; /* NULL = left out */
+};
+void om_write_labelled(FILE *out, const char *name, const struct om_label *labels, size_t n,
+    int64_t wall_ns, double value);
+
+/* The gauge's field of a usage, NaN = unknown; and the reverse. */
 double om_usage_get(const struct ac_usage *usage, const struct om_family *family);
 void om_usage_set(struct ac_usage *usage, const struct om_family *family, double value);
 

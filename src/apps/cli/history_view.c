@@ -214,39 +214,8 @@ void history_print_openmetrics(const struct history_view *view, const char *subj
     om_write_end(stdout);
 }
 
-/* ---- The largest */
-
 const char *history_resource(const struct history_metric *metric)
 {
     const struct om_family *family = om_family_of_field(metric->field);
     return family ? family->resource : "cpu";
-}
-
-int history_print_top(const struct cli *cli, const json_t *answer, bool csv)
-{
-    static const struct table_column columns[] = {
-        {"AGENT", false, 12, 0}, {"MEAN", true, 0, 0}, {"UNIT", false, 0, 0}};
-    struct table *table CLEANUP(table_freep) = NULL;
-    const json_t *rows = field_get(answer, "top");
-    if (table_new(columns, ARRAY_SIZE(columns), &table) < 0)
-        return cli_fail(cli, EXIT_FAILED, "out of memory");
-    if (csv)
-        puts("agent,mean");
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        const json_t *row = json_array_get(rows, i);
-        const char *id = field_text(row, "agent_id");
-        double value = field_number(row, "value");
-        char text[TEXT_SHORT];
-        if (csv) {
-            fputs(id ? id : "", stdout); /* ids need no quotes */
-            print_number(value);
-            putchar('\n');
-            continue;
-        }
-        table_row(table);
-        table_cell(table, id, STYLE_BOLD);
-        table_cell(table, two_digits(text, value), STYLE_NONE);
-        table_cell(table, field_text(answer, "unit"), STYLE_DIM);
-    }
-    return csv ? 0 : cli_print_table(cli, table);
 }

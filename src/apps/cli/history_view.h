@@ -5,6 +5,8 @@
 
 #include "apps/cli/cli.h"
 
+enum history_format { FORMAT_TABLE, FORMAT_SPARK, FORMAT_CSV, FORMAT_JSON, FORMAT_OPENMETRICS };
+
 /* The metrics that history has, as users and as the API name them. */
 struct history_metric {
     const char *name;
@@ -39,8 +41,5 @@ void history_print_openmetrics(const struct history_view *view, const char *subj
 
 /* What the API calls the resource that a metric is of. */
 const char *history_resource(const struct history_metric *metric);
-
-/* An answer of /v1/history/top. Returns an exit status. */
-int history_print_top(const struct cli *cli, const json_t *answer, bool csv);
 
 #endif

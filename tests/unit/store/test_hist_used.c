@@ -132,7 +132,9 @@ static void sparse_totals_count_once(void **state)
     struct history_totals totals = {.known = 1};
     for (int i = 0; i <= 1000; i++) {
         totals.cpu_ns = (uint64_t)i * 1500000000;
-        tick(history, i, i % 100 == 0 ? &totals : NULL);
+        totals.known = i % 100 == 0 ? 5 : 4; /* the network's come with every tick */
+        totals.network_bytes = (uint64_t)i * 10;
+        tick(history, i, &totals);
     }
     near(sum_of(history, 0, 1001, 0, true).cpu, 1500);
     near(usage_of(history, 0, 1001).cpu_seconds, 1500);
