@@ -30,9 +30,10 @@ int hist_tail_reserve(struct history *history)
 {
     find_changes(history);
     for (uint32_t i = 0; i < history->now->n; i++) {
+        bool starts = history->groups[group_of(i)].first == history->sequence;
         for (unsigned left = history->changed[i]; left != 0; left &= left - 1) {
-            unsigned c = (unsigned)__builtin_ctz(left);
-            if (tail_reserve(&history->slots[i].streams[c]) < 0)
+            struct tail_stream *stream = &history->slots[i].streams[__builtin_ctz(left)];
+            if (!(starts && stream->size == 0) && tail_reserve(stream) < 0)
                 return -ENOMEM;
         }
     }

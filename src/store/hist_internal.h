@@ -90,7 +90,6 @@ struct history {
     int64_t memory_capacity[TICK_RING];
     int64_t typical_ms; /* usual step, 0 = not known yet */
     struct strmap *by_name;
-    struct u64map *by_id;
     int64_t next_subject;
     int64_t next_tenure;
     struct hist_slot *slots;
@@ -105,6 +104,7 @@ struct history {
     uint32_t used_slots;
     bool force_keys;  /* the next frame stands alone */
     bool slots_dirty; /* somebody has no row yet */
+    bool blank;       /* nobody has */
     struct buf scratch;
     struct hist_closed *closed;
     uint32_t n_closed;

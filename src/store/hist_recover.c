@@ -120,6 +120,7 @@ int hist_recover(struct history *history, struct ac_error *error)
     if (r < 0)
         return r;
     history->next_tenure = MAX(history->next_tenure, tenures + 1);
+    history->blank = subjects == 0;
     history->next_subject = MAX(history->next_subject, subjects + 1);
     atomic_store(&history->went_back, history->write.went_back_ms > 0);
     r = hist_top_recover(history, error);

@@ -50,21 +50,17 @@ struct hist_subject *hist_subject_add(struct history *history, int64_t id, const
         mem_free(subject);
         return NULL;
     }
-    if (u64map_put(history->by_id, (uint64_t)id, subject) < 0) {
-        strmap_remove(history->by_name, subject->name);
-        mem_free(subject);
-        return NULL;
-    }
     history->next_subject = MAX(history->next_subject, id + 1);
     return subject;
 }
 
-/* A name that the database may know from before. */
-static int find_subject(struct history *history, const char *name,
-    struct hist_subject **ret_subject, struct ac_error *error)
+/* The id of a name that the database may know from before: 1, 0 where it does not, -errno. */
+static int find_name(
+    struct history *history, const char *name, int64_t *ret_id, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
-    int64_t id = history->next_subject;
+    if (history->blank)
+        return 0;
     int r = hist_sql(&history->write, HIST_SUBJECT_FIND, &statement, error);
     /* One transaction for all of a tick: each of its own would take and give back locks. */
     if (r == 0 && sqlite3_get_autocommit(history->write.connection.db) != 0)
@@ -74,8 +70,14 @@ static int find_subject(struct history *history, const char *name,
     struct binder binder = {.statement = statement};
     bind_text(&binder, name);
     r = sql_bound(&history->write.connection, &binder, error);
-    if (r == 0)
-        r = hist_get_int(&history->write, statement, &id, error);
+    return r < 0 ? r : hist_get_int(&history->write, statement, ret_id, error);
+}
+
+static int find_subject(struct history *history, const char *name,
+    struct hist_subject **ret_subject, struct ac_error *error)
+{
+    int64_t id = history->next_subject;
+    int r = find_name(history, name, &id, error);
     if (r < 0)
         return r;
     struct hist_subject *subject = hist_subject_add(history, id, name);
@@ -145,7 +147,6 @@ void hist_slot_release(struct history *history, uint32_t slot)
     history->lowest_free = MIN(history->lowest_free, slot);
     history->used_slots--;
     strmap_remove(history->by_name, subject->name);
-    u64map_remove(history->by_id, (uint64_t)subject->id);
     subject_free(subject);
 }
 
@@ -318,7 +319,7 @@ void hist_slots_stored(struct history *history)
         mem_free((char *)subject->pending.labels);
         subject->pending = (struct history_about){0};
     }
-    history->slots_dirty = false;
+    history->slots_dirty = history->blank = false;
 }
 
 void hist_slots_done(struct history *history)
@@ -330,7 +331,7 @@ void hist_slots_done(struct history *history)
     size_t cursor = 0;
     for (;;) { /* also those that never got a slot */
         struct hist_subject *subject =
-            history->by_id == NULL ? NULL : u64map_next(history->by_id, &cursor);
+            history->by_name == NULL ? NULL : strmap_next(history->by_name, &cursor);
         if (subject == NULL)
             break;
         subject_free(subject);
@@ -340,5 +341,4 @@ void hist_slots_done(struct history *history)
     mem_free(history->row_slots);
     mem_free(history->groups);
     strmap_free(history->by_name);
-    u64map_free(history->by_id);
 }

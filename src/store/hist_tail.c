@@ -44,6 +44,10 @@ int tail_grow(struct tail_stream *stream)
 
 void tail_change(struct tail_stream *stream, uint32_t tick, uint64_t value)
 {
+    if (tick == 0 && stream->size == 0) {
+        stream->first = stream->last = value;
+        return;
+    }
     uint8_t *out = stream->bytes + stream->size;
     out = put_varint(out, tick - stream->last_tick);
     out = put_signed(out, wrap_sub((int64_t)value, (int64_t)stream->last));

@@ -31,7 +31,8 @@ static inline int tail_reserve(struct tail_stream *stream)
     return stream->room - stream->size >= TAIL_CHANGE_MAX ? 0 : tail_grow(stream);
 }
 
-/* From tick @tick (not before the last change) on the value is @value; there is room. */
+/* From tick @tick (not before the last change) on the value is @value; there is room, or it is the
+ * first change at tick 0, which needs none. */
 void tail_change(struct tail_stream *stream, uint32_t tick, uint64_t value);
 
 /* The values of the first @n ticks. */

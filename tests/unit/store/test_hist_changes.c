@@ -205,9 +205,28 @@ static void repeating_numbers_are_learnt(void **state)
     }
 }
 
+/* What holds for a whole chunk is kept without memory of its own. */
+static void first_values_need_no_room(void **state)
+{
+    (void)state;
+    uint64_t back[3];
+    struct tail_stream stream = {0};
+    tail_reset(&stream, 3);
+    tail_change(&stream, 0, 7);
+    assert_true(stream.room == 0 && stream.bytes == NULL);
+    tail_read(&stream, 3, back);
+    assert_true(back[0] == 7 && back[2] == 7);
+    assert_int_equal(tail_reserve(&stream), 0);
+    tail_change(&stream, 2, 9);
+    tail_read(&stream, 3, back);
+    assert_true(back[0] == 7 && back[1] == 7 && back[2] == 9);
+    tail_done(&stream);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_values_need_no_room),
         cmocka_unit_test(streams_become_columns),
         cmocka_unit_test(what_does_not_suit_is_left),
         cmocka_unit_test(runs_become_the_same_columns),
