@@ -9,6 +9,26 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What is told to have changed did change, in a slot that there is. */
+static int check_changes(
+    void *userdata, unsigned column, const uint32_t *slots, const uint64_t *before, uint32_t n)
+{
+    const struct frame_state *state = userdata;
+    for (uint32_t k = 0; k < n; k++) {
+        if (slots[k] >= state->n || state->values[column][slots[k]] == before[k] ||
+            (k > 0 && slots[k] <= slots[k - 1]))
+            abort();
+    }
+    return 0;
+}
+
+static void check_counters(void *userdata, uint32_t first, uint32_t n)
+{
+    const struct frame_state *state = userdata;
+    if (first >= state->n || n > state->n - first)
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct frame_codec *codec;
@@ -17,9 +37,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (codec == NULL && frame_codec_new(&codec) < 0)
         return 0;
+    const struct frame_watch watch = {&state, check_changes, check_counters};
+    struct frame_head head;
     memset(based, size > 0 ? data[size - 1] & 1 : 0, sizeof(based));
-    if (frame_decode(codec, data, size, based, &state, NULL) < 0)
+    if (frame_decode(codec, data, size, based, &state, &watch) < 0)
         return 0;
+    if (frame_check(data, size, &head) != 0 || head.n != state.n || head.when_ms != state.when_ms)
+        abort();
     for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
         for (uint32_t i = 0; i < state.n; i++) {
             if (state.values[c][i] > (uint64_t)HIST_VALUE_MAX + 1)

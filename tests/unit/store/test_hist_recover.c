@@ -169,8 +169,7 @@ static void lost_frames_leave_a_gap(void **state)
     (void)state;
     static const char *const losses[] = {
         "DELETE FROM frame WHERE seq = 390",
-        "UPDATE frame SET data = substr(data, 1, 60) || x'55aa' || substr(data, 63)"
-        " WHERE seq = 390",
+        "UPDATE frame SET data = substr(data, 1, 60) || x'55' || substr(data, 62) WHERE seq = 390",
         "UPDATE frame SET data = substr(data, 1, length(data) - 1) WHERE seq = 390",
         "UPDATE frame SET data = x'' WHERE seq = 390",
     };
