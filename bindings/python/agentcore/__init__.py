@@ -12,6 +12,15 @@ machine may use, memory is MiB, rates are MiB per second, and what could not be 
 
 from agentcore import _core  # isort: skip  first: it says where the package cannot work
 from agentcore._config import AgentConfig, AgentPhilosophy, SecurityProfile
+from agentcore._history import (
+    HistoryInfo,
+    HistoryPoint,
+    HistoryQuantile,
+    HistorySeries,
+    HistoryTop,
+    UsageTotal,
+    UsageTotals,
+)
 from agentcore._manager import ResourceManager, get_resource_manager
 from agentcore._monitor import ResourceMonitor
 from agentcore._optimizer import PerformanceOptimizer, ResourcePredictor, get_performance_optimizer
@@ -29,6 +38,11 @@ __all__ = [
     "AgentPhilosophy",
     "AlertSeverity",
     "DynamicScaler",
+    "HistoryInfo",
+    "HistoryPoint",
+    "HistoryQuantile",
+    "HistorySeries",
+    "HistoryTop",
     "PerformanceOptimizer",
     "ResourceAlert",
     "ResourceLimits",
@@ -38,6 +52,8 @@ __all__ = [
     "ResourceType",
     "ResourceUsage",
     "SecurityProfile",
+    "UsageTotal",
+    "UsageTotals",
     "__version__",
     "get_performance_optimizer",
     "get_resource_manager",

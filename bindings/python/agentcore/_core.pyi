@@ -62,6 +62,28 @@ class Monitor:
     def get_usage_history(
         self, resource_type: str = "system", duration_minutes: float = 60
     ) -> list[ResourceUsage]: ...
+    def _history_range(
+        self, subject: str, from_ns: int, to_ns: int, step_ns: int, /
+    ) -> tuple[
+        list[tuple[int, int, int, ResourceUsage, ResourceUsage, ResourceUsage]], tuple[int, int, int, float]
+    ]: ...
+    def _history_top(
+        self,
+        ids: tuple[str, ...],
+        philosophy: str | None,
+        from_ns: int,
+        to_ns: int,
+        metric: str,
+        aggregate: int,
+        n: int,
+        /,
+    ) -> tuple[list[tuple[str, float]], tuple[int, int, int, float]]: ...
+    def _history_quantile(
+        self, ids: tuple[str, ...], philosophy: str | None, from_ns: int, to_ns: int, metric: str, q: float, /
+    ) -> tuple[float | None, tuple[int, int, int, float]]: ...
+    def _history_usage(
+        self, ids: tuple[str, ...], philosophy: str | None, from_ns: int, to_ns: int, /
+    ) -> tuple[list[tuple[Any, ...]], tuple[int, int, int, float]]: ...
     def _record_usage(self, key: str, usage: ResourceUsage) -> None: ...
     def _check_thresholds(self, usage: ResourceUsage, agent_id: str | None = None) -> Done: ...
     def _trigger_alert(

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
 
-from agentcore import _core
+from agentcore import _core, _history
 from agentcore._activity import Activity
 from agentcore._handlers import AlertHandler
+from agentcore._history import HOUR, Agents, HistoryQuantile, HistorySeries, HistoryTop, Labels, Moment, UsageTotals
 from agentcore._monitor import ResourceMonitor
 from agentcore._scaler import DynamicScaler
 from agentcore._usage import ResourceUsage
@@ -127,6 +129,80 @@ class ResourceManager(_core.Manager):
         """Usage of the machine ("system") or an agent (its id) over the last minutes, oldest
         first; [] for an unknown one and with monitoring off."""
         return [] if self._monitor is None else self._monitor.get_usage_history(resource_type, duration_minutes)
+
+    def history_range(
+        self,
+        agents: Agents = None,
+        *,
+        metrics: str | Iterable[str] | None = None,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        step_seconds: float = 0.0,
+        aggregate: str = "mean",
+        philosophy: str | None = None,
+        labels: Labels = None,
+        limit: int = 10_000,
+    ) -> list[HistorySeries]:
+        """Usage over time, one series per subject, oldest first.
+
+        agents: an id or several, "system" = the machine; with none of agents, philosophy and
+        labels the machine. metrics: of ResourceType, all by default. since, until: a datetime, a
+        timedelta back from now, or seconds since 1970; the last hour by default. step_seconds: the
+        length of a point, 0 = the finest there is. aggregate: "mean", "min" or "max" of a point's
+        samples. labels: {"team": "web"}, None as value = whatever it is. limit: points per series.
+
+        Embedded it answers from memory, where agents have no labels; over the daemon from its
+        history on disk. ValueError names what is wrong.
+        """
+        return _history.memory_range(self._monitor, agents, metrics, since, until, step_seconds, aggregate, philosophy,
+                                     labels, limit)
+
+    def history_top(
+        self,
+        metric: str = "cpu",
+        *,
+        aggregate: str = "mean",
+        n: int = 10,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        agents: Agents = None,
+        philosophy: str | None = None,
+        labels: Labels = None,
+    ) -> HistoryTop:
+        """The n (1 to 1000) agents with the largest "mean", "max" or "sum" of a metric, of all
+        agents or of those that are named. Times and filters as in history_range."""
+        return _history.memory_top(self._monitor, metric, aggregate, n, since, until, agents, philosophy, labels)
+
+    def history_quantile(
+        self,
+        q: float = 0.95,
+        metric: str = "cpu",
+        *,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        agents: Agents = None,
+        philosophy: str | None = None,
+        labels: Labels = None,
+    ) -> HistoryQuantile:
+        """The quantile q (0 to 1) of a metric over all samples of all subjects together; of the
+        machine where nobody is named. Times and filters as in history_range."""
+        return _history.memory_quantile(self._monitor, q, metric, since, until, agents, philosophy, labels)
+
+    def history_usage(
+        self,
+        by: str = "agent",
+        *,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        agents: Agents = None,
+        philosophy: str | None = None,
+        labels: Labels = None,
+        limit: int = 1000,
+    ) -> UsageTotals:
+        """What agents used: CPU seconds, GiB-hours of memory, bytes of disk and network; by
+        "agent", "philosophy" or "label:KEY", for charge-back. Over the daemon from exact totals,
+        embedded integrated from the samples. Times and filters as in history_range."""
+        return _history.memory_usage(self._monitor, by, since, until, agents, philosophy, labels, limit)
 
     def attach(self, config: Any, pid: int) -> None:
         """Meters the process tree of @pid as @config's agent. ProcessLookupError, FileExistsError

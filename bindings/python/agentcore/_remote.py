@@ -9,14 +9,27 @@ import os
 import re
 import time
 import weakref
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from agentcore import _core
+from agentcore import _core, _history
 from agentcore._activity import Activity
 from agentcore._config import AgentPhilosophy
 from agentcore._handlers import AlertHandler, Handlers
+from agentcore._history import (
+    HOUR,
+    Agents,
+    HistoryPoint,
+    HistoryQuantile,
+    HistorySeries,
+    HistoryTop,
+    Labels,
+    Moment,
+    UsageTotal,
+    UsageTotals,
+)
 from agentcore._http import AgentCoreConnectionError, AgentCoreHTTPError, DaemonClient, EventStream, find_socket
 from agentcore._manager import ResourceManager
 from agentcore._monitor import ResourceMonitor
@@ -48,6 +61,16 @@ def _agent_path(agent_id: str, *rest: str) -> str:
 
 def _usage(values: dict[str, Any]) -> ResourceUsage:
     return ResourceUsage(**{name: values[name] for name in _USAGE_FIELDS}, timestamp=_time(values["timestamp"]))
+
+
+def _info(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in _history.HistoryInfo.__dataclass_fields__}
+
+
+def _point(values: dict[str, Any]) -> HistoryPoint:
+    moment = datetime.fromisoformat(values["time"])
+    return HistoryPoint(moment, values["step_seconds"], values["samples"],
+                        _usage({**values["usage"], "timestamp": values["time"]}))
 
 
 def _alert(values: dict[str, Any]) -> ResourceAlert:
@@ -303,6 +326,98 @@ class RemoteResourceManager(ResourceManager):
         answer = self._client.call("GET", f"/v1/predictions/{body['philosophy']}{query}")[1]
         names = ("cpu_percent", "memory_mb", "execution_time_seconds", "confidence", "basis", "runs")
         return {name: answer[name] for name in names}
+
+    # ---- History
+
+    def _question(self, path: str, since: Moment, until: Moment | None, agents: Agents, philosophy: str | None,
+                  labels: Labels, **more: Any) -> dict[str, Any]:
+        begin, end = _history.span(since, until)
+        query: list[tuple[str, Any]] = [("since", f"{begin / 1e9:.3f}"), ("until", f"{end / 1e9:.3f}")]
+        ids, kind = _history.names(agents), _history.philosophy_of(philosophy)
+        query += [("agents", ",".join(ids))] if ids else []
+        query += [("philosophy", kind)] if kind else []
+        query += [("label", key if value is None else f"{key}={value}") for key, value in (labels or {}).items()]
+        query += list(more.items())
+        answer: dict[str, Any] = self._client.call("GET", f"{path}?{urlencode(query)}")[1]
+        return answer
+
+    def history_range(
+        self,
+        agents: Agents = None,
+        *,
+        metrics: str | Iterable[str] | None = None,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        step_seconds: float = 0.0,
+        aggregate: str = "mean",
+        philosophy: str | None = None,
+        labels: Labels = None,
+        limit: int = 10_000,
+    ) -> list[HistorySeries]:
+        words = _history.wanted_fields(metrics)[0]
+        more: dict[str, Any] = {
+            "aggregate": _history.word("aggregate", aggregate, _history.RANGE_AGGREGATES),
+            "limit": _history.number("limit", limit, 1, 100_000),
+            "step": f"{_history.seconds('step_seconds', step_seconds):g}",
+        }
+        if words:
+            more["metrics"] = ",".join(words)
+        answer = self._question("/v1/history/range", since, until, agents, philosophy, labels, **more)
+        if answer.get("error"):
+            raise AgentCoreHTTPError(200, answer["error"])
+        return [HistorySeries(agent_id=series["agent_id"], points=[_point(point) for point in series["points"]],
+                              **_info(series)) for series in answer["series"]]
+
+    def history_top(
+        self,
+        metric: str = "cpu",
+        *,
+        aggregate: str = "mean",
+        n: int = 10,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        agents: Agents = None,
+        philosophy: str | None = None,
+        labels: Labels = None,
+    ) -> HistoryTop:
+        answer = self._question(
+            "/v1/history/top", since, until, agents, philosophy, labels, metric=_history.metric_of(metric),
+            aggregate=_history.word("aggregate", aggregate, _history.TOP_AGGREGATES),
+            n=_history.number("n", n, 1, 1000))
+        return HistoryTop(metric=answer["metric"], aggregate=answer["aggregate"], unit=answer["unit"],
+                          top=[(row["agent_id"], row["value"]) for row in answer["top"]], **_info(answer))
+
+    def history_quantile(
+        self,
+        q: float = 0.95,
+        metric: str = "cpu",
+        *,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        agents: Agents = None,
+        philosophy: str | None = None,
+        labels: Labels = None,
+    ) -> HistoryQuantile:
+        answer = self._question("/v1/history/quantile", since, until, agents, philosophy, labels,
+                                metric=_history.metric_of(metric), q=_history.quantile_of(q))
+        names = ("metric", "q", "unit", "value", "exact", "subjects")
+        return HistoryQuantile(**{name: answer[name] for name in names}, **_info(answer))
+
+    def history_usage(
+        self,
+        by: str = "agent",
+        *,
+        since: Moment = HOUR,
+        until: Moment | None = None,
+        agents: Agents = None,
+        philosophy: str | None = None,
+        labels: Labels = None,
+        limit: int = 1000,
+    ) -> UsageTotals:
+        answer = self._question("/v1/usage", since, until, agents, philosophy, labels, by=_history.group_of(by),
+                                limit=_history.number("limit", limit, 1, 10_000))
+        return UsageTotals(by=answer["by"], rows=[UsageTotal(**row) for row in answer["rows"]],
+                           total=UsageTotal(name=None, **answer["total"]), **_info(answer))
 
     # ---- Limits
 

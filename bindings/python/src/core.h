@@ -171,5 +171,13 @@ int monitor_listen_again(uint64_t id);
 
 /* The handle, remade in a forked child. NULL with an exception. */
 struct ac_manager *manager_handle(PyObject *self);
+struct ac_monitor *monitor_handle(PyObject *self);
+
+/* ---- history.c: methods of a Monitor */
+
+PyObject *monitor_history_range(PyObject *self, PyObject *args);
+PyObject *monitor_history_top(PyObject *self, PyObject *args);
+PyObject *monitor_history_quantile(PyObject *self, PyObject *args);
+PyObject *monitor_history_usage(PyObject *self, PyObject *args);
 
 #endif

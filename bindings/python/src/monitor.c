@@ -64,8 +64,7 @@ static struct ac_monitor *monitor_of_owner(MonitorObject *self)
     return handle;
 }
 
-/* The handle, remade in a forked child. NULL with an exception. */
-static struct ac_monitor *monitor_handle(PyObject *object)
+struct ac_monitor *monitor_handle(PyObject *object)
 {
     MonitorObject *self = (MonitorObject *)object;
     struct ac_error error = AC_ERROR_INIT;
@@ -428,6 +427,10 @@ static PyMethodDef monitor_methods[] = {
         "get_usage_history(resource_type='system', duration_minutes=60) -> list[ResourceUsage]\n\n"
         "Usage of the machine ('system') or of an agent (its id), oldest first; [] for an\n"
         "unknown one. Unknown fields are None."},
+    {"_history_range", monitor_history_range, METH_VARARGS, NULL},
+    {"_history_top", monitor_history_top, METH_VARARGS, NULL},
+    {"_history_quantile", monitor_history_quantile, METH_VARARGS, NULL},
+    {"_history_usage", monitor_history_usage, METH_VARARGS, NULL},
     {"_set_on_alert", monitor_set_on_alert, METH_O, NULL},
     {"_provider_result", monitor_provider_result, METH_O, NULL},
     {"_stats", monitor_stats, METH_NOARGS, NULL},
