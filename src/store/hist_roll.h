@@ -3,16 +3,13 @@
  * Rollups of one agent: sections of minute rows, and records of hours and days.
  *
  * A minute row has the container of a chunk row (hist_row.h); its axis holds the starts of the
- * minutes. A section's body: a column of samples per minute, a varint mask of metrics, and of
- * each metric a byte: 0 the value never changed (varint value follows; it is known in every
- * sample), 1 four columns follow: known samples, sum, min, max - min (unknown where there are
- * none).
+ * minutes. The body of a section is one stream of the range coder (hist_roll_minutes.c).
  *
- * An hour or day row has an axis of two ticks, the times of its first and last sample. A
- * section's body: varint samples, varint mask, and of each metric a byte: bit 0 constant (every
- * sample knows the one value that follows as a varint), else varints known, min, max - min and
- * signed sum - known * min; then signed integral (value * ms);
- * bit 1 totals: varint start, varint end - start; then where not constant the sketch.
+ * An hour or day row has an axis of two ticks, the times of its first and last sample. The body
+ * of a section is a head and a stream for each metric (hist_roll_hours.c).
+ *
+ * Cells and records are of real values: minimum and maximum occur, the sum is between what they
+ * allow, and a sketch counts what is known. Encoding takes that for granted, decoding checks it.
  *
  * Pure functions; any thread.
  */

@@ -254,7 +254,7 @@ int row_read(
     if (version > ROW_VERSION || registry > HIST_REGISTRY_VERSION)
         return -EPROTO;
     uint32_t n = (uint32_t)get_capped(&r, HIST_COLUMN_MAX);
-    if (r.bad || version == 0 || n == 0)
+    if (r.bad || version < ROW_VERSION || n == 0)
         return -EBADMSG;
     int result = read_axis(&r, n, axis);
     if (result < 0)

@@ -4,7 +4,7 @@
  *
  * Layout:
  *
- *     version     byte: 1
+ *     version     byte: 2 (1 was never released)
  *     registry    byte: version of the metric registry
  *     ticks       varint: n, 1-4,096
  *     start       signed varint: time of the first tick, ms
@@ -27,7 +27,7 @@
 #include "base/buf.h"
 #include "store/hist_metric.h"
 
-#define ROW_VERSION      1
+#define ROW_VERSION      2
 #define ROW_SECTIONS_MAX 4096
 
 struct row_axis {

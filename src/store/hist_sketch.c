@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/hist_sketch.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
 
 #define SUB_COUNT (1u << SKETCH_SUB_BITS)
-#define COUNT_MAX ((uint64_t)1 << 40)
 
 static unsigned bucket_of(uint64_t value)
 {
@@ -78,41 +76,107 @@ double sketch_quantile(const struct sketch *sketch, double q)
     return bucket_middle(sketch->high - 1);
 }
 
-void sketch_encode(const struct sketch *sketch, struct buf *out)
+uint64_t sketch_least_sum(
+    const struct sketch *sketch, uint64_t min, uint64_t max, uint64_t *ret_width)
 {
-    unsigned used = 0;
-    for (unsigned i = sketch->low; i < sketch->high; i++)
-        used += sketch->counts[i] > 0;
-    buf_put_varint(out, used);
-    unsigned next = 0;
-    for (unsigned i = sketch->low; i < sketch->high; i++) {
-        if (sketch->counts[i] == 0)
+    uint64_t sum = 0;
+    uint64_t width = 0;
+    for (unsigned bucket = sketch->low; bucket < sketch->high; bucket++) {
+        uint64_t count = sketch->counts[bucket];
+        unsigned octave = bucket < 2 * SUB_COUNT ? 0 : bucket / SUB_COUNT - 1;
+        uint64_t start = bucket - octave * (uint64_t)SUB_COUNT;
+        uint64_t first = MAX(start << octave, min);
+        uint64_t last = MIN(((start + 1) << octave) - 1, max);
+        if (count == 0)
             continue;
-        buf_put_varint(out, i - next);
-        buf_put_varint(out, sketch->counts[i] - 1);
-        next = i + 1;
+        sum += count * first;
+        width += count * (last - first);
     }
+    *ret_width = width;
+    return sum;
 }
 
-int sketch_merge(struct sketch *sketch, struct byte_reader *reader)
+void sketch_join(struct sketch *to, const struct sketch *from)
 {
-    unsigned buckets[SKETCH_BUCKETS];
-    uint64_t counts[SKETCH_BUCKETS];
-    unsigned used = (unsigned)get_capped(reader, SKETCH_BUCKETS);
-    uint64_t next = 0;
-    for (unsigned i = 0; i < used && !reader->bad; i++) {
-        next += get_capped(reader, SKETCH_BUCKETS);
-        if (next >= SKETCH_BUCKETS)
-            reader->bad = true;
-        buckets[i] = (unsigned)next++;
-        counts[i] = get_capped(reader, COUNT_MAX) + 1;
+    if (from->count == 0)
+        return;
+    widen(to, from->low);
+    widen(to, from->high - 1);
+    for (unsigned bucket = from->low; bucket < from->high; bucket++)
+        to->counts[bucket] += from->counts[bucket];
+    to->count += from->count;
+}
+
+/* ---- Coding ------------------------------------------------------------------------------- */
+
+#define CONTEXT_AFTER_ZEROS 0
+#define CONTEXT_AFTER_ZERO  1
+#define CONTEXT_AFTER_MAX   14
+#define CONTEXT_FIRST       15
+#define CONTEXT_RUN         16 /* of zeros; the next one: where the last run was long */
+#define LONG_RUN            3
+#define ESCAPE              15
+
+void sketch_expect(struct sketch *sketch, uint64_t min, uint64_t max, uint64_t count)
+{
+    sketch->low = bucket_of(min);
+    sketch->high = bucket_of(max) + 1;
+    sketch->count = count;
+}
+
+static uint64_t code_count(struct code *c, struct range_model *nodes, uint64_t count)
+{
+    unsigned size = bit_length(count);
+    unsigned known = code_tree(c, nodes, MIN(size, (unsigned)ESCAPE), CODE_SMALL_LEVELS);
+    if (known == ESCAPE) {
+        known += (unsigned)code_raw(c, size - ESCAPE, 6);
+        known = MIN(known, 63u);
     }
-    if (reader->bad)
-        return -EBADMSG;
-    for (unsigned i = 0; i < used; i++) {
-        widen(sketch, buckets[i]);
-        sketch->counts[buckets[i]] += counts[i];
-        sketch->count += counts[i];
+    return code_rest(c, count, known);
+}
+
+/* The zeros from @from on, before the last bucket. */
+static unsigned zeros_from(const struct sketch *sketch, unsigned from)
+{
+    unsigned to = from;
+    while (to + 1 < sketch->high && sketch->counts[to] == 0)
+        to++;
+    return to - from;
+}
+
+void sketch_code(struct code *c, struct sketch_models *m, struct sketch *sketch)
+{
+    uint64_t left = sketch->count;
+    uint64_t before = 1;
+    uint64_t last = 1;
+    unsigned context = CONTEXT_FIRST;
+    bool after_long = false;
+    for (unsigned bucket = sketch->low; bucket + 1 < sketch->high && left > 1; bucket++) {
+        bool surely = context == CONTEXT_FIRST || (before | last) == 0; /* it is not 0 */
+        if ((before | last) == 0) {
+            unsigned run = c->reading ? 0 : zeros_from(sketch, bucket);
+            run = (unsigned)code_count(c, m->size[CONTEXT_RUN + after_long], run);
+            after_long = run >= LONG_RUN;
+            if (run > sketch->high - 1 - bucket) {
+                c->bad = true;
+                return;
+            }
+            bucket += run;
+            if (bucket + 1 == sketch->high)
+                break;
+            context = CONTEXT_AFTER_ZEROS;
+        }
+        uint64_t count = code_count(c, m->size[context], sketch->counts[bucket] - surely) + surely;
+        if (count >= left) {
+            c->bad = true;
+            return;
+        }
+        sketch->counts[bucket] = count;
+        left -= count;
+        before = last;
+        last = count;
+        context = last == 0 ? CONTEXT_AFTER_ZERO
+                            : MIN(bit_length(last * 2 + before), (unsigned)CONTEXT_AFTER_MAX);
     }
-    return 0;
+    sketch->counts[sketch->high - 1] = left;
 }

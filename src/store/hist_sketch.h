@@ -7,14 +7,16 @@
  * 1/32 (3.1 %) of the value away, and exact below 32; it is clamped to [min, max] where the
  * caller knows them.
  *
- * Bytes: varint number of buckets, then per bucket in rising order the varint distance to the
- * bucket before (less 1, but for the first) and the varint count - 1.
+ * Coded are the counts from the first bucket to the last, which follow from minimum and maximum
+ * of the values, but for the last one, which follows from the number of values. A count (of the
+ * first bucket: less 1) is its bit length, modelled in the context of the two counts before, and
+ * the rest raw. After two zeros comes the number of further zeros, then a count less 1. What is
+ * left for the last bucket is never 0; once that is 1, nothing else is coded.
  */
 #ifndef AC_STORE_HIST_SKETCH_H
 #define AC_STORE_HIST_SKETCH_H
 
-#include "base/buf.h"
-#include "store/hist_bytes.h"
+#include "store/hist_code.h"
 
 #define SKETCH_SUB_BITS    4
 #define SKETCH_BUCKETS     (16 * (57 - SKETCH_SUB_BITS + 1))
@@ -37,9 +39,23 @@ void sketch_add_many(struct sketch *sketch, uint64_t value, uint64_t count);
 /* The value of rank ceil(@q * count), as the middle of its bucket; @q in [0, 1]. NaN when empty. */
 double sketch_quantile(const struct sketch *sketch, double q);
 
-void sketch_encode(const struct sketch *sketch, struct buf *out);
+/* The least sum that values from @min to @max can have which this sketch counts. The largest is
+ * @ret_width more. */
+uint64_t sketch_least_sum(
+    const struct sketch *sketch, uint64_t min, uint64_t max, uint64_t *ret_width);
 
-/* Adds an encoded sketch to @sketch. Returns 0 or -EBADMSG with @sketch as it was. */
-int sketch_merge(struct sketch *sketch, struct byte_reader *reader);
+#define SKETCH_CONTEXTS 18
+struct sketch_models {
+    struct range_model size[SKETCH_CONTEXTS][1 << CODE_SMALL_LEVELS];
+};
+
+/* Prepares a cleared sketch for reading: @count values, at least 1, from @min to @max. */
+void sketch_expect(struct sketch *sketch, uint64_t min, uint64_t max, uint64_t count);
+
+/* Codes the counts of a sketch with .count, .low and .high. Sets .bad where they do not add up. */
+void sketch_code(struct code *c, struct sketch_models *models, struct sketch *sketch);
+
+/* Adds a sketch to another. */
+void sketch_join(struct sketch *to, const struct sketch *from);
 
 #endif

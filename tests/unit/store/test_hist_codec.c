@@ -17,7 +17,6 @@
 #include "store/hist_frame.h"
 #include "store/hist_metric.h"
 #include "store/hist_row.h"
-#include "store/hist_sketch.h"
 #include "store/hist_tail.h"
 
 static uint64_t random_state = 88172645463325252ull;
@@ -427,63 +426,6 @@ static void packed_numbers_come_back(void **state)
     }
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Two halves merged through bytes answer as one, within the bound. */
-static void sketches_keep_their_bound(void **state)
-{
-    (void)state;
-    static uint64_t numbers[3000];
-    static struct sketch halves[2];
-    static struct sketch both;
-    for (int round = 0; round < 60; round++) {
-        size_t n = 1 + next_random() % ARRAY_SIZE(numbers);
-        sketch_clear(&halves[0]);
-        sketch_clear(&halves[1]);
-        sketch_clear(&both);
-        for (size_t i = 0; i < n; i++) {
-            numbers[i] = next_random() >> (8 + next_random() % (uint64_t)(round % 56 + 1));
-            sketch_add(&halves[i % 2], numbers[i]);
-        }
-        for (int h = 0; h < 2; h++) {
-            struct buf bytes CLEANUP(buf_done) = {0};
-            sketch_encode(&halves[h], &bytes);
-            struct byte_reader reader = byte_reader(bytes.data, bytes.size);
-            assert_int_equal(sketch_merge(&both, &reader), 0);
-            assert_true(reader.at == reader.end);
-        }
-        qsort(numbers, n, sizeof(numbers[0]), compare_numbers);
-        assert_true(both.count == n);
-        for (double q = 0; q <= 1.0; q += 0.05) {
-            size_t rank = (size_t)ceil(q * (double)n);
-            double exact = (double)numbers[rank == 0 ? 0 : rank - 1];
-            assert_true(
-                fabs(sketch_quantile(&both, q) - exact) <= exact * SKETCH_ERROR_BOUND + 1e-9);
-        }
-    }
-    sketch_clear(&both);
-    assert_true(isnan(sketch_quantile(&both, 0.5)));
-}
-
-static void damaged_sketches_change_nothing(void **state)
-{
-    (void)state;
-    static struct sketch sketch;
-    static const uint8_t bad[][4] = {{0xff, 0xff, 0xff, 0x7f}, {2, 0x80, 0x80, 0x7f}, {1, 0}};
-    sketch_clear(&sketch);
-    sketch_add(&sketch, 5);
-    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        struct byte_reader reader = byte_reader(bad[i], i == 2 ? 2 : 4);
-        assert_int_equal(sketch_merge(&sketch, &reader), -EBADMSG);
-        assert_true(sketch.count == 1 && sketch_quantile(&sketch, 1) == 5);
-    }
-}
-
 static void metrics_round_to_their_scale(void **state)
 {
     (void)state;
@@ -584,8 +526,6 @@ int main(void)
         cmocka_unit_test(damaged_frames_are_refused),
         cmocka_unit_test(tails_come_back),
         cmocka_unit_test(packed_numbers_come_back),
-        cmocka_unit_test(sketches_keep_their_bound),
-        cmocka_unit_test(damaged_sketches_change_nothing),
         cmocka_unit_test(metrics_round_to_their_scale),
         cmocka_unit_test(traces_stay_small),
     };
