@@ -98,6 +98,16 @@ int core_record(
 int64_t core_history(struct core *core, const char *subject, int64_t from_ns, int64_t to_ns,
     struct ac_usage **ret_usages);
 
+/* After a restart, before the next tick of that subject: usages from before it, oldest first. What
+ * must be exceeded for a time (limits.for_ms) counts from there on, as if nothing had changed
+ * while nobody looked. Returns 0; -ERANGE for a time before this boot, or not before @now; as
+ * core_check. */
+int core_replay(
+    struct core *core, const char *subject, const struct ac_usage *usage, struct moment now);
+
+/* The largest of each field of a restored agent's run so far. Returns 0 or -ENOENT. */
+int core_replay_peaks(struct core *core, const char *id, const struct ac_usage *peaks);
+
 /* ---- Allocation, prediction, scaling */
 
 int core_allocate(struct core *core, const struct agent_spec *spec,

@@ -231,6 +231,24 @@ int core_check(
     return rules_check(core->rules, &of, usage, now);
 }
 
+int core_replay(
+    struct core *core, const char *subject, const struct ac_usage *usage, struct moment now)
+{
+    if (usage->timestamp_ns >= now.wall_ns)
+        return -ERANGE;
+    uint64_t age = (uint64_t)(now.wall_ns - usage->timestamp_ns);
+    if (age >= now.mono.ns)
+        return -ERANGE;
+    struct moment then = {.mono = {now.mono.ns - age}, .wall_ns = usage->timestamp_ns};
+    int r = core_check(core, subject, usage, then);
+    return r < 0 ? r : 0;
+}
+
+int core_replay_peaks(struct core *core, const char *id, const struct ac_usage *peaks)
+{
+    return registry_raise_peaks(core->registry, id, peaks);
+}
+
 int core_raise(struct core *core, const char *agent_id, const struct rules_raise *raise,
     struct moment now, struct ac_alert *ret_alert)
 {

@@ -306,6 +306,15 @@ static void report_peaks(struct agent *agent, const struct ac_usage *usage)
     }
 }
 
+int registry_raise_peaks(struct registry *registry, const char *id, const struct ac_usage *peaks)
+{
+    struct agent *agent = strmap_get(registry->ids, id);
+    if (!agent)
+        return -ENOENT;
+    report_peaks(agent, peaks);
+    return 0;
+}
+
 void publish_usage(struct agent *agent)
 {
     if (agent->measured.known == 0) {

@@ -88,6 +88,10 @@ const struct agent *registry_next(const struct registry *registry, agent_slot *c
 int registry_report(struct registry *registry, const char *id, const struct ac_usage *usage,
     struct moment now, bool create, const struct agent **ret_agent);
 
+/* The largest of what was known of a restored agent's run before: goes into the totals as reported
+ * peaks do. Before its first sample. Returns 0 or -ENOENT. */
+int registry_raise_peaks(struct registry *registry, const char *id, const struct ac_usage *peaks);
+
 /* What one sample changed. Arrays are the registry's, valid until the next sample. */
 struct registry_changes {
     const agent_slot *exited; /* agents whose last process vanished */

@@ -423,6 +423,9 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
     if (r == 0) {
         gpu_open(daemon);
         groups_open(daemon);
+        r = persist_restore_machine(daemon, error);
+    }
+    if (r == 0) {
         r = daemon_sample(daemon);
         if (r < 0)
             error_errno(error, r, "first sample");
@@ -447,6 +450,7 @@ int daemon_new(const struct options *options, struct config *config, struct daem
     daemon->options = *options;
     daemon->config = *config;
     daemon->proc_fd = daemon->groups_fd = -1;
+    daemon->opened = clock_mono();
     int r = daemon_open(daemon, error);
     if (r < 0) {
         daemon_free(daemon);

@@ -34,7 +34,9 @@ struct daemon {
     bool state_failing;   /* the store refuses writes: everything is written again when it works */
     struct mono state_tried; /* when that was tried last */
     uint64_t events_lost;    /* as known when the store was last in step */
-    struct mono saved;       /* when the learnt state was last written */
+    struct mono opened;      /* when the start began */
+    bool learnt;             /* runs have ended since the learnt state was last written */
+    struct mono saved;       /* when that was */
     struct mono started;
     uint64_t due_ns; /* when the next tick is due, monotonic */
     uint64_t ticks, ticks_missed, tick_last_ns, tick_max_ns, tick_sum_ns;
@@ -58,7 +60,9 @@ struct daemon {
 /* Opens the state directory, unless it is "none". */
 int persist_open(struct daemon *daemon, struct ac_error *error);
 
-/* Puts back what was there before the restart; after the first sample. */
+/* Puts back what was there before the restart: what was learnt and the machine's alerts before the
+ * first sample, the agents after it. */
+int persist_restore_machine(struct daemon *daemon, struct ac_error *error);
 int persist_restore(struct daemon *daemon, struct ac_error *error);
 
 /* Writes everything anew where events were lost. */
@@ -72,6 +76,17 @@ void persist_end(struct daemon *daemon);
 /* Once per tick: history, and now and then what was learnt. Trouble is told by an alert. */
 void persist_tick(struct daemon *daemon, struct moment now);
 void persist_close(struct daemon *daemon);
+
+/* ---- replay.c: what the history says of the time before a restart */
+
+/* Before the first sample, after the machine's alerts were restored. */
+void replay_machine(struct daemon *daemon);
+
+/* After the agents and their alerts were restored. */
+void replay_agents(struct daemon *daemon);
+
+/* Learns from a run that ended while nobody looked. */
+void replay_ended(struct daemon *daemon, const struct agent_spec *spec, int64_t added_ns);
 
 /* ---- control.c */
 

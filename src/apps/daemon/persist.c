@@ -17,6 +17,7 @@
 
 #define STATE_RULE     "state"
 #define SAVE_INTERVAL  (300 * NS_PER_SEC)
+#define SAVE_LEARNT    (30 * NS_PER_SEC) /* where there is something new */
 #define RETRY_INTERVAL (2 * NS_PER_SEC)
 #define ALERTS_KEPT_NS (30ll * 86400 * (int64_t)NS_PER_SEC)
 #define SCALE_BLOB     "scale-v1"
@@ -120,6 +121,7 @@ static int write_event(struct daemon *daemon, const struct event *event, struct 
     case EVENT_AGENT_ADDED:
     case EVENT_AGENT_EXITED:
     case EVENT_AGENT_REMOVED: {
+        daemon->learnt |= event->kind != EVENT_AGENT_ADDED;
         int r = sync_agent(daemon, event->agent_id, error);
         return r < 0 ? r : sync_allocation(daemon, event->agent_id, error);
     }
@@ -290,7 +292,9 @@ static int save_learnt(struct daemon *daemon, struct ac_error *error)
     int r = predict_save(core_predictor(daemon->core), &learnt);
     if (r < 0)
         return error_errno(error, r, "saving what was learnt");
-    return store_put_blob(daemon->store, PREDICT_BLOB, learnt.data, learnt.size, error);
+    r = store_put_blob(daemon->store, PREDICT_BLOB, learnt.data, learnt.size, error);
+    daemon->learnt &= r < 0;
+    return r;
 }
 
 static void load_learnt(struct daemon *daemon)
@@ -378,7 +382,8 @@ void persist_tick(struct daemon *daemon, struct moment now)
     int r = history_tick(daemon->history, now.wall_ns, daemon->rows, n, &error);
     if (r == 0 && written)
         state_recovered(daemon);
-    if (r == 0 && !daemon->state_failing && mono_since(now.mono, daemon->saved) >= SAVE_INTERVAL) {
+    uint64_t interval = daemon->learnt ? SAVE_LEARNT : SAVE_INTERVAL;
+    if (r == 0 && !daemon->state_failing && mono_since(now.mono, daemon->saved) >= interval) {
         daemon->saved = now.mono;
         r = save_learnt(daemon, &error);
         if (r == 0)
@@ -407,6 +412,7 @@ struct restore {
     struct moment now;
     uint64_t boot_id;
     unsigned agents, gone;
+    bool of_agents;  /* which alerts are restored: theirs, else the machine's */
     struct buf lost; /* ids of agents that are no more */
 };
 
@@ -432,6 +438,8 @@ static int restore_agent(
     struct restore *restore = userdata;
     if (!agent_lives(restore, spec, boot_id)) {
         restore->gone++;
+        if (boot_id == restore->boot_id)
+            replay_ended(restore->daemon, spec, added_ns);
         return buf_append(&restore->lost, spec->id, strlen(spec->id) + 1);
     }
     uint64_t age =
@@ -451,6 +459,8 @@ static int restore_alert(void *userdata, const struct ac_alert *alert)
     struct restore *restore = userdata;
     struct core *core = restore->daemon->core;
     const struct agent *agent = NULL;
+    if ((alert->agent_id[0] != 0) != restore->of_agents)
+        return 0;
     if (alert->agent_id[0])
         agent = registry_get(core_registry(core), alert->agent_id);
     /* It ends here where its subject is gone, or where it says that the state cannot be written:
@@ -469,20 +479,34 @@ static int restore_allocation(void *userdata, const struct ac_allocation *alloca
     return 0;
 }
 
+int persist_restore_machine(struct daemon *daemon, struct ac_error *error)
+{
+    struct restore restore = {.daemon = daemon, .now = clock_moment()};
+    if (!daemon->store)
+        return 0;
+    load_learnt(daemon);
+    int r = store_each_alert(daemon->store, true, 0, UINT32_MAX, restore_alert, &restore, error);
+    if (r == 0)
+        replay_machine(daemon);
+    return r;
+}
+
 int persist_restore(struct daemon *daemon, struct ac_error *error)
 {
     struct restore restore = {.daemon = daemon,
         .now = clock_moment(),
+        .of_agents = true,
         .boot_id = registry_machine(core_registry(daemon->core))->boot_id};
     if (!daemon->store)
         return 0;
-    load_learnt(daemon);
     daemon->restoring = true; /* until daemon_new has told of the last */
     int r = store_each_agent(daemon->store, restore_agent, &restore, error);
     if (r == 0)
         r = store_each_allocation(daemon->store, restore_allocation, &restore, error);
     if (r == 0)
         r = store_each_alert(daemon->store, true, 0, UINT32_MAX, restore_alert, &restore, error);
+    if (r == 0)
+        replay_agents(daemon);
     for (size_t i = 0; r == 0 && i < restore.lost.size; i += strlen(restore.lost.data + i) + 1)
         r = sync_agent(daemon, restore.lost.data + i, error);
     buf_done(&restore.lost);

@@ -121,12 +121,56 @@ static void test_restored_alerts(void **state)
     core_free(core);
 }
 
+/* What was exceeded before a restart counts on; what lies before this boot, or ahead, does not. */
+static void test_replay(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct event event;
+    struct ac_error error = {0};
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.limits.for_ms = 10000;
+    for (int replayed = 0; replayed < 2; replayed++) {
+        struct core *core = core_make(&options);
+        struct agent_spec spec = spec_make("a", 0);
+        struct moment now = world.sample.when;
+        struct ac_usage usage;
+        ac_usage_init(&usage);
+        usage.known = AC_KNOWN_MEMORY_PERCENT | AC_KNOWN_MEMORY_MB;
+        usage.memory_percent = 99;
+        usage.memory_mb = 700;
+        assert_int_equal(core_agent_add(core, &spec, now, NULL, &error), 0);
+        usage.timestamp_ns = now.wall_ns;
+        assert_int_equal(core_replay(core, "a", &usage, now), -ERANGE);
+        usage.timestamp_ns = now.wall_ns - (int64_t)now.mono.ns;
+        assert_int_equal(core_replay(core, "a", &usage, now), -ERANGE);
+        for (int64_t before = 8; replayed && before > 4; before--) {
+            usage.timestamp_ns = now.wall_ns - before * (int64_t)NS_PER_SEC;
+            assert_int_equal(core_replay(core, "a", &usage, now), 0);
+        }
+        assert_int_equal(drain(core, EVENT_ALERT, &event), 0);
+        usage.timestamp_ns = now.wall_ns + 3 * (int64_t)NS_PER_SEC;
+        struct moment later = {
+            .mono = {now.mono.ns + 3 * NS_PER_SEC}, .wall_ns = usage.timestamp_ns};
+        assert_int_equal(core_check(core, "a", &usage, later), replayed);
+        assert_int_equal(drain(core, EVENT_ALERT, &event), replayed);
+        assert_int_equal(core_replay_peaks(core, "a", &usage), 0);
+        assert_int_equal(core_replay_peaks(core, "b", &usage), -ENOENT);
+        const struct agent *agent = registry_get(core_registry(core), "a");
+        assert_true(agent->totals.memory_peak_bytes == 700ull << 20);
+        core_free(core);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exited_agents_give_way),
         cmocka_unit_test(test_reconfiguration),
         cmocka_unit_test(test_restored_alerts),
+        cmocka_unit_test(test_replay),
     };
     return cmocka_run_group_tests_name("core_life", tests, NULL, NULL);
 }
