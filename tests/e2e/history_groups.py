@@ -105,6 +105,30 @@ def formats():
 
 
 @test
+def several_agents_over_time():
+    """history shows each of several agents, or of a group, also those that are gone"""
+    daemon = tap.Daemon("--state", state)
+    series = daemon.json("history", "gone", "here", "-m", "cpu")["series"]
+    equal([answer["subject"] for answer in series], ["gone", "here"])
+    series = daemon.json("history", "-l", "team=web")["series"]
+    equal({answer["subject"] for answer in series}, {"gone", "here"})
+    check(all(answer["points"] for answer in series))
+    equal([answer["subject"] for answer in daemon.json("history", "-p", "cot")["series"]], ["gone"])
+    equal(daemon.json("history", "gone")["subject"], "gone")
+    rows = table(daemon.run("history", "gone", "here", "-m", "cpu", "-f", "csv").out)
+    equal({row["agent"] for row in rows}, {"gone", "here"})
+    check(all(float(row["cpu_percent_mean"]) <= float(row["cpu_percent_max"])
+              for row in rows if row["cpu_percent_mean"]))
+    text = daemon.run("history", "gone", "here", "-m", "cores,memory", "-f", "openmetrics").out
+    equal((text.count("# TYPE"), text.count("# EOF")), (2, 1))
+    check('agentcore_history_memory_bytes{agent="here"} ' in text, text)
+    text = daemon.run("history", "-l", "team=web", "-f", "spark").out
+    check(text.count("METRIC") == 2 and "gone\n" in text and "here\n" in text, text)
+    equal(daemon.run("history", "-l", "team=nobody").out, "No agent has history in this time.\n")
+    daemon.stop()
+
+
+@test
 def exports_have_counters():
     """an export of the daemon has the CPU time that usage tells"""
     daemon = tap.Daemon("--state", state)

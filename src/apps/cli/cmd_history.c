@@ -9,6 +9,7 @@
 #include "base/parse.h"
 
 #define POINTS_WANTED 60 /* for people, where no step is asked for */
+#define AGENTS_MAX    64
 
 struct history_options {
     const char *since;
@@ -45,10 +46,8 @@ static const struct opt history_table[] = {
         HISTORY(aggregate), 0, 0},
     {"quantile", 'q', OPT_LIST, "Q,...", "quantiles over all samples: 0.5,0.95; of IDs or a group",
         HISTORY(quantiles), 0, 0},
-    {"philosophy", 'p', OPT_TEXT, "NAME", "--top, --quantile: only agents of this philosophy",
-        HISTORY(philosophy), 0, 0},
-    {"label", 'l', OPT_LIST, "KEY=VALUE", "--top, --quantile: only agents with this label",
-        HISTORY(labels), 0, 0},
+    {"philosophy", 'p', OPT_TEXT, "NAME", "agents of this philosophy", HISTORY(philosophy), 0, 0},
+    {"label", 'l', OPT_LIST, "KEY=VALUE", "agents with this label", HISTORY(labels), 0, 0},
     {"agent", 0, OPT_TEXT, "ID", "the same as the operand ID, for ids such as \"export\"",
         HISTORY(agent), 0, 0},
     {"state", 0, OPT_TEXT, "DIR", "verify, export, import: the state directory of a stopped daemon",
@@ -191,39 +190,110 @@ static int print_people(
     return history_print_table(cli, view);
 }
 
-static int print_answer(const struct cli *cli, const struct history_view *view,
-    enum history_format format, const char *id)
+static int print_one(const struct cli *cli, const struct history_view *view,
+    enum history_format format, bool several)
 {
-    if (format == FORMAT_JSON)
-        return cli_print_json(cli, view->answer, false);
-    if (format == FORMAT_TABLE || format == FORMAT_SPARK)
-        return print_people(cli, view, format);
-    if (format == FORMAT_CSV)
-        history_print_csv(view);
-    else
-        history_print_openmetrics(view, id ? id : "");
-    return 0;
+    struct buf safe CLEANUP(buf_done) = {0};
+    if (format == FORMAT_CSV) {
+        history_print_csv(view, several);
+        return 0;
+    }
+    if (several) {
+        text_safe(&safe, field_text(view->answer, "subject"));
+        printf("%s\n", safe.data ? safe.data : "");
+    }
+    return print_people(cli, view, format);
 }
 
-static int run_show(struct cli *cli, const struct history_options *options, const char *id)
+static int print_answers(const struct cli *cli, struct history_view *view, json_t *answers,
+    enum history_format format, bool several)
 {
-    struct history_view view = {0};
+    int code = 0;
+    if (format == FORMAT_JSON && !several)
+        return cli_print_json(cli, json_array_get(answers, 0), false);
+    if (format == FORMAT_JSON) {
+        json_t *all cleanup_json = json_object();
+        json_object_set(all, "series", answers);
+        return cli_print_json(cli, all, false);
+    }
+    if (format == FORMAT_OPENMETRICS) {
+        history_print_openmetrics(view, answers);
+        return 0;
+    }
+    if (format == FORMAT_CSV)
+        history_print_csv_head(view, several);
+    else if (json_array_size(answers) == 0)
+        puts("No agent has history in this time.");
+    for (size_t i = 0; code == 0 && i < json_array_size(answers); i++) {
+        view->answer = json_array_get(answers, i);
+        if (i > 0 && format != FORMAT_CSV)
+            putchar('\n');
+        code = print_one(cli, view, format, several);
+    }
+    return code;
+}
+
+/* Agents of a philosophy or with labels that have history in the time. */
+static int group_agents(struct cli *cli, const struct history_options *options, json_t **ret_answer)
+{
     struct buf path CLEANUP(buf_done) = {0};
-    json_t *answer cleanup_json = NULL;
-    struct span span = {0};
-    int code = id ? cli_check_id(cli, id) : 0;
-    if (code == 0)
-        code = choose_metrics(cli, &options->metrics, &view);
-    if (code == 0)
-        code = check_span(cli, options, &span);
-    if (code == 0)
-        code = history_path(cli, options, id, span.to - span.from, &path);
+    buf_append_str(&path, "/v1/usage");
+    client_query_add(&path, "since", options->since ? options->since : "1h");
+    if (options->until)
+        client_query_add(&path, "until", options->until);
+    if (options->philosophy)
+        client_query_add(&path, "philosophy", options->philosophy);
+    for (size_t i = 0; i < options->labels.n_items; i++)
+        client_query_add(&path, "label", options->labels.items[i]);
+    add_seconds(&path, "limit", AGENTS_MAX);
+    if (path.failed)
+        return cli_fail(cli, EXIT_FAILED, "out of memory");
+    int code = cli_call(cli, "GET", path.data, NULL, ret_answer);
+    if (code == 0 && field_true(*ret_answer, "limited"))
+        code = cli_fail(cli, EXIT_USAGE, "more than %d agents: ask for fewer", AGENTS_MAX);
+    return code;
+}
+
+/* One of the machine (@id NULL) or an agent. */
+static int ask_one(struct cli *cli, const struct history_options *options, const char *id,
+    const struct span *span, json_t *answers)
+{
+    struct buf path CLEANUP(buf_done) = {0};
+    json_t *answer = NULL;
+    int code = history_path(cli, options, id, span->to - span->from, &path);
     if (code == 0)
         code = cli_call(cli, "GET", path.data, NULL, &answer);
-    if (code != 0)
-        return code;
-    view.answer = answer;
-    return print_answer(cli, &view, (enum history_format)options->format, id);
+    if (code == 0 && json_array_append_new(answers, answer) < 0)
+        code = cli_fail(cli, EXIT_FAILED, "out of memory");
+    return code;
+}
+
+static int run_show(
+    struct cli *cli, const struct history_options *options, char *const *ids, size_t n_ids)
+{
+    struct history_view view = {0};
+    json_t *answers cleanup_json = json_array(), *group cleanup_json = NULL;
+    bool grouped = options->philosophy || options->labels.n_items > 0;
+    struct span span = {0};
+    int code = choose_metrics(cli, &options->metrics, &view);
+    for (size_t i = 0; code == 0 && i < n_ids; i++)
+        code = cli_check_id(cli, ids[i]);
+    if (code == 0)
+        code = check_span(cli, options, &span);
+    if (code == 0 && options->philosophy)
+        code = cli_check_philosophy(cli, options->philosophy);
+    if (code == 0 && grouped)
+        code = group_agents(cli, options, &group);
+    const json_t *rows = field_get(group, "rows");
+    for (size_t i = 0; code == 0 && i < json_array_size(rows); i++)
+        code = ask_one(cli, options, field_text(json_array_get(rows, i), "name"), &span, answers);
+    for (size_t i = 0; code == 0 && i < n_ids; i++)
+        code = ask_one(cli, options, ids[i], &span, answers);
+    if (code == 0 && !grouped && n_ids == 0)
+        code = ask_one(cli, options, NULL, &span, answers);
+    return code == 0 ? print_answers(cli, &view, answers, (enum history_format)options->format,
+                           grouped || n_ids > 1)
+                     : code;
 }
 
 /* ---- The largest, and quantiles */
@@ -310,21 +380,17 @@ static int run_question(
         ids = named;
         n_ids = 1;
     }
-    if (n_ids > 1 && !quantiles)
-        return cli_usage(cli, "unexpected operand '%.100s'", ids[1]);
     if (options->state)
         return cli_usage(cli, "--state is for verify, export and import");
     if (options->top > 0 && n_ids > 0)
         return cli_usage(cli, "--top is about all agents");
     if (options->top > 0 && quantiles)
         return cli_usage(cli, "--top and --quantile exclude each other");
-    if (group && !stats)
-        return cli_usage(cli, "--philosophy and --label are for --top and --quantile");
     if (group && n_ids > 0)
         return cli_usage(cli, "either IDs, or --philosophy and --label");
     if (stats)
         return run_stats(cli, options, ids, n_ids);
-    return run_show(cli, options, n_ids > 0 ? ids[0] : NULL);
+    return run_show(cli, options, ids, n_ids);
 }
 
 static int history_run(struct cli *cli, void *data, char **operands, int n_operands)
@@ -350,17 +416,17 @@ const struct command cmd_history = {
     .operands = "[ID... | verify | export FILE | import FILE]",
     .summary = "Show what the machine, or an agent, used over time",
     .details =
-        "A sparkline per metric, then a row per step with mean and maximum. Times without a\n"
-        "point were not measured.\n\n"
+        "A sparkline per metric, then a row per step with mean and maximum, of the machine, of\n"
+        "each ID, or of each agent of a philosophy or label, also of those that are no longer\n"
+        "known. Times without a point were not measured.\n\n"
         "--top and --quantile answer for a whole time: who used most, and below what a share of\n"
-        "all samples stayed, of the machine, of several IDs together, or of all agents of a\n"
-        "philosophy or label, also of those that are no longer known.\n\n"
+        "all samples stayed, of the machine, of several IDs or of a group together.\n\n"
         "verify checks every checksum and invariant of the daemon's history, or of a stopped\n"
         "one's in --state (exit status 1 with findings). export writes everything, or --since\n"
         "to --until, as OpenMetrics with timestamps: values, and counters of CPU time and bytes,\n"
         "from the daemon or from --state; import puts such a file into --state.",
     .options = history_table,
     .options_size = sizeof(struct history_options),
-    .most_operands = 64,
+    .most_operands = AGENTS_MAX,
     .run = history_run,
 };

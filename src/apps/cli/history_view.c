@@ -172,17 +172,25 @@ static void print_number(double value)
         putchar(',');
 }
 
-void history_print_csv(const struct history_view *view)
+static const char *const parts[] = {"mean", "min", "max"};
+
+void history_print_csv_head(const struct history_view *view, bool agents)
 {
-    static const char *const parts[] = {"mean", "min", "max"};
-    const json_t *points = field_get(view->answer, "points");
-    fputs("time,samples", stdout);
+    fputs(agents ? "agent,time,samples" : "time,samples", stdout);
     for (size_t i = 0; i < view->n_metrics * ARRAY_SIZE(parts); i++)
         printf(",%s_%s", view->metrics[i / ARRAY_SIZE(parts)]->field, parts[i % ARRAY_SIZE(parts)]);
     putchar('\n');
+}
+
+void history_print_csv(const struct history_view *view, bool agents)
+{
+    const json_t *points = field_get(view->answer, "points");
+    const char *subject = field_text(view->answer, "subject");
     for (size_t i = 0; i < json_array_size(points); i++) {
         const json_t *point = json_array_get(points, i);
         char time[TEXT_SHORT];
+        if (agents)
+            printf("%s,", subject ? subject : ""); /* ids need no quotes */
         fputs(text_rfc3339(time, field_time(point, "time")), stdout);
         print_number(field_number(point, "samples"));
         for (size_t j = 0; j < view->n_metrics * ARRAY_SIZE(parts); j++)
@@ -194,9 +202,20 @@ void history_print_csv(const struct history_view *view)
 
 /* ---- OpenMetrics */
 
-void history_print_openmetrics(const struct history_view *view, const char *subject)
+static void print_series(
+    const json_t *answer, const struct om_family *family, const struct history_metric *metric)
 {
-    const json_t *points = field_get(view->answer, "points");
+    const json_t *points = field_get(answer, "points");
+    const char *subject = field_text(answer, "subject");
+    for (size_t i = 0; i < json_array_size(points); i++) {
+        const json_t *point = json_array_get(points, i);
+        om_write_sample(stdout, family, subject ? subject : "", field_time(point, "time"),
+            value_of(point, "mean", metric));
+    }
+}
+
+void history_print_openmetrics(const struct history_view *view, const json_t *answers)
+{
     for (size_t i = 0; i < view->n_metrics; i++) {
         const struct om_family *family = om_family_of_field(view->metrics[i]->field);
         bool again = false;
@@ -205,11 +224,8 @@ void history_print_openmetrics(const struct history_view *view, const char *subj
         if (!family || again) /* a family may come once only */
             continue;
         om_write_head(stdout, family);
-        for (size_t j = 0; j < json_array_size(points); j++) {
-            const json_t *point = json_array_get(points, j);
-            om_write_sample(stdout, family, subject, field_time(point, "time"),
-                value_of(point, "mean", view->metrics[i]));
-        }
+        for (size_t j = 0; j < json_array_size(answers); j++)
+            print_series(json_array_get(answers, j), family, view->metrics[i]);
     }
     om_write_end(stdout);
 }

@@ -33,11 +33,13 @@ int history_print_sparks(const struct cli *cli, const struct history_view *view)
 /* One row per point: mean and maximum of each metric. Returns an exit status. */
 int history_print_table(const struct cli *cli, const struct history_view *view);
 
-/* time,samples,cpu_percent_mean,cpu_percent_min,cpu_percent_max,...; unknown is empty. */
-void history_print_csv(const struct history_view *view);
+/* [agent,]time,samples,cpu_percent_mean,cpu_percent_min,cpu_percent_max,...; unknown is empty.
+ * @agents: several answers follow, each with its agent in front. */
+void history_print_csv_head(const struct history_view *view, bool agents);
+void history_print_csv(const struct history_view *view, bool agents);
 
-/* Means as OpenMetrics with timestamps (history_om.h); @subject "" = the machine. */
-void history_print_openmetrics(const struct history_view *view, const char *subject);
+/* Means of an array of answers as OpenMetrics with timestamps (history_om.h). */
+void history_print_openmetrics(const struct history_view *view, const json_t *answers);
 
 /* What the API calls the resource that a metric is of. */
 const char *history_resource(const struct history_metric *metric);
