@@ -27,8 +27,8 @@ while True:
 """
 
 
-def replay_daemon(name):
-    return tap.Daemon(state=os.path.join(tap.directory(), name), config=CONFIG)
+def replay_daemon(name, config=CONFIG):
+    return tap.Daemon(state=os.path.join(tap.directory(), name), config=config)
 
 
 def ready(daemon):
@@ -109,6 +109,22 @@ def peaks_of_runs():
     equal((prediction()["basis"], prediction()["runs"]), ("template", 3), "learnt for good")
     check(abs(prediction()["memory_mb"] - learnt["memory_mb"]) < 1, prediction())
     end_processes()
+    clean_end(daemon)
+
+
+@test
+def alerts_of_the_machine():
+    """an alert of the machine survives a crash under its id, and is not told again"""
+    daemon = replay_daemon("machine", "limits:\n  alert_threshold_percent: 0.1\n")
+    before = wait_for("an alert", lambda: alerts(daemon, agent="system", state="live"))
+    before = [a for a in before if a["resource"] == "memory"][0]
+    equal(call(daemon, "POST", f"/v1/alerts/{before['id']}/acknowledge").status, 200)
+    kill9(daemon)
+    ready(daemon)
+    ticks(daemon, 3)
+    after = [a for a in alerts(daemon, agent="system", state="all") if a["resource"] == "memory"]
+    equal([(a["id"], a["started"], a["state"], a["acknowledged"]) for a in after],
+          [(before["id"], before["started"], "firing", True)])
     clean_end(daemon)
 
 

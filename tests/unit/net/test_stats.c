@@ -282,6 +282,7 @@ static void test_access(void **state)
     fixture_expect(s->f, "GET", "/v1/history/range?agents=small", NULL, 403, "another user", NULL);
     fixture_expect(s->f, "GET", "/v1/history/quantile?agents=other", NULL, 403, "another", NULL);
     fixture_expect(s->f, "GET", "/v1/history/range?agents=gone", NULL, 404, "not known", NULL);
+    fixture_expect(s->f, "POST", "/v1/history/verify", NULL, 403, "only root", NULL);
     s->f->request.peer.authenticated = false;
     fixture_expect(s->f, "GET", "/v1/usage", NULL, 401, NULL, NULL);
 }
