@@ -160,7 +160,7 @@ void history_status(struct history *history, struct history_status *ret_status)
         return;
     }
     if (pthread_mutex_trylock(&history->lock) == 0) {
-        hist_status_note(history, true);
+        hist_status_note(history, history->worker == NULL); /* else the recording thread does */
         pthread_mutex_unlock(&history->lock);
     }
     pthread_mutex_lock(&history->shown_lock);
