@@ -193,10 +193,11 @@ static int snapshot(struct ask *ask, int64_t *ret_minutes_from, struct ac_error 
 static void copy_open(struct ask *ask)
 {
     const struct hist_top *top = ask->history->top;
-    int64_t start = top->period[TOP_MINUTE] * MINUTE_MS;
     ask->open_ms = NO_PERIOD;
-    if (top->period[TOP_MINUTE] == NO_PERIOD || start >= ask->to_ms ||
-        start + MINUTE_MS <= ask->from_ms)
+    if (top->period[TOP_MINUTE] == NO_PERIOD)
+        return;
+    int64_t start = top->period[TOP_MINUTE] * MINUTE_MS;
+    if (start >= ask->to_ms || start + MINUTE_MS <= ask->from_ms)
         return;
     const struct top_sums *s = &top->sums[TOP_MINUTE][ask->metric];
     ask->open_ms = start;
