@@ -132,6 +132,15 @@ static inline int hist_explain(int r, struct ac_error *error)
     return r < 0 && error != NULL && error->code != r ? error_errno(error, r, "history") : r;
 }
 
+/* What the record of an hour or a day stands for: at another interval than a second its 3,600
+ * ticks are more (or less) than an hour. */
+static inline int64_t hist_record_ms(enum hist_series series, const struct row_axis *axis)
+{
+    int64_t whole = series == SERIES_DAY ? DAY_HOURS * HOUR_MS : HOUR_MS;
+    int64_t span = wrap_sub(axis->times_ms[1], axis->times_ms[0]);
+    return MIN(MAX(whole, span), 366 * DAY_HOURS * HOUR_MS);
+}
+
 /* When the agent of a slot was last there. */
 static inline int64_t hist_slot_seen(const struct history *history, uint32_t slot)
 {

@@ -320,7 +320,7 @@ static int on_record(
     int r = roll_merge(record, body, -1);
     if (r < 0)
         return r;
-    int64_t span = series == SERIES_DAY ? DAY_HOURS * HOUR_MS : HOUR_MS;
+    int64_t span = hist_record_ms(series, axis);
     range->info->resolution_ns = MAX(range->info->resolution_ns, (uint64_t)(span * MS));
     note_gap(range, at, axis->times_ms[1] - at);
     struct hist_capacity capacity = row_capacity(axis, 1);

@@ -86,7 +86,7 @@ static int quantile_record(
     }
     if (middle < q->from_ms || middle >= q->to_ms)
         return 0;
-    int64_t span = series == SERIES_DAY ? DAY_HOURS * HOUR_MS : HOUR_MS;
+    int64_t span = hist_record_ms(series, axis);
     q->info->resolution_ns = MAX(q->info->resolution_ns, (uint64_t)(span * MS));
     return roll_merge(q->record, body, (int)q->metric);
 }
@@ -253,7 +253,7 @@ static int totals_record(
     int64_t middle = axis->times_ms[0] + (axis->times_ms[1] - axis->times_ms[0]) / 2;
     if (middle < t->from_ms || middle >= t->to_ms)
         return 0;
-    int64_t span = series == SERIES_DAY ? DAY_HOURS * HOUR_MS : HOUR_MS;
+    int64_t span = hist_record_ms(series, axis);
     t->info->resolution_ns = MAX(t->info->resolution_ns, (uint64_t)(span * MS));
     cleanup_free struct roll_record *record = mem_alloc(sizeof(*record));
     if (record == NULL)
