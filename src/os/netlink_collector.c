@@ -112,7 +112,10 @@ static void on_fork(void *userdata, int32_t parent_tgid, int32_t child_tgid)
 {
     struct netlink_collector *collector = userdata;
     const struct follower *parent = follower_get(collector, parent_tgid);
+    const struct follower *child = follower_get(collector, child_tgid);
 
+    if (parent && child && child->slot == parent->slot && child->start_ticks && !child->ended)
+        return; /* forked during a walk, which has shown it */
     if (!parent)
         follower_drop(collector, child_tgid); /* the pid is somebody else's now */
     else if (follower_add(collector, child_tgid, parent->slot, 0) < 0)

@@ -95,14 +95,16 @@ static const char *attribute_find(
 }
 
 /*
- * The run time lacks what a thread did since it was last accounted, up to a tick of the clock;
- * the sampled times are right on average, but not for one thread. So the short are sampled (they
- * are many), the long are exact.
+ * The run time lacks what a thread did since it was last accounted, up to a tick of the clock, and
+ * never tells too much; the sampled times are right on average, but not for one thread, and on a
+ * busy machine they are too low: a tick takes the processor away and is then another's. So the
+ * short get the larger of the two, the long are exact.
  */
 static uint64_t cpu_from_stats(const struct taskstats *stats)
 {
     uint64_t sampled = (stats->ac_utime + stats->ac_stime) * NS_PER_USEC;
-    return stats->cpu_run_virtual_total < SHORT_NS ? sampled : stats->cpu_run_virtual_total;
+    uint64_t run = stats->cpu_run_virtual_total;
+    return run < SHORT_NS ? MAX(run, sampled) : run;
 }
 
 static void exit_from_stats(const struct taskstats *stats, const struct netlink_handlers *handlers)

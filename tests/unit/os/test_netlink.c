@@ -119,12 +119,15 @@ static void test_exits_are_told(void **state)
     assert_int_equal(seen.last.read_bytes, 7);
     assert_int_equal(seen.last.written_bytes, 8);
     assert_int_equal(seen.last.rss_peak_bytes, 2048);
+    stats.cpu_run_virtual_total = 7000000; /* a busy machine's ticks went to others */
+    netlink_parse_taskstats(message, make_exit(message, &stats), &handlers);
+    assert_int_equal(seen.last.cpu_ns, 7000000);
     stats.cpu_run_virtual_total = 5000000000u;
     netlink_parse_taskstats(message, make_exit(message, &stats), &handlers);
     assert_int_equal(seen.last.cpu_ns, 5000000000u);
     stats.version = 11; /* does not tell the process */
     netlink_parse_taskstats(message, make_exit(message, &stats), &handlers);
-    assert_int_equal(seen.exits, 2);
+    assert_int_equal(seen.exits, 3);
 }
 
 /* Each datagram is cut at every length and has every byte changed, in memory of its exact size. */
