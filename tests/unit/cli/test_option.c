@@ -35,7 +35,7 @@ static const struct opt table[] = {
     {NULL},
 };
 
-#define WORDS_MAX 200
+#define WORDS_MAX 600
 
 /* Parses the words of one line (separated by blanks) into @target. */
 static int parse(const char *line, bool stop, struct target *target, char ***ret_words,
@@ -182,7 +182,7 @@ static void test_caps(void **state)
     memset(&t, 0, sizeof(t));
     strcat(line, "-l x");
     assert_int_equal(parse(line, false, &t, &words, &n, &error), -EINVAL);
-    assert_non_null(strstr(error.message, "more than 64 times"));
+    assert_non_null(strstr(error.message, "more than 256 times"));
     memset(unknown, 'x', sizeof(unknown) - 1);
     memcpy(unknown, "--", 2);
     unknown[sizeof(unknown) - 1] = 0;
