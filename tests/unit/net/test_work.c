@@ -22,11 +22,14 @@ struct script {
     atomic_int runs;
     atomic_int freed;
     atomic_int flushed; /* what the last flush said */
+    unsigned made;
+    atomic_uint order[16]; /* which of those made ran first, second ... */
 };
 
 struct scripted {
     struct net_query query;
     struct script *script;
+    unsigned number;
     bool waits;
     size_t bytes; /* of its answer */
 };
@@ -34,7 +37,8 @@ struct scripted {
 static int run_scripted(struct net_query *query)
 {
     struct scripted *s = (struct scripted *)query;
-    atomic_fetch_add(&s->script->runs, 1);
+    int place = atomic_fetch_add(&s->script->runs, 1);
+    atomic_store(&s->script->order[place % 16], s->number);
     sem_post(&s->script->entered);
     if (s->waits)
         sem_wait(&s->script->go);
@@ -57,6 +61,7 @@ static struct net_query *scripted(struct script *script, bool waits, size_t byte
     struct scripted *s = mem_alloc(sizeof(*s));
     *s = (struct scripted){.query = {.run = run_scripted, .done = scripted_done},
         .script = script,
+        .number = script->made++,
         .waits = waits,
         .bytes = bytes};
     reply_init(&s->query.reply);
@@ -251,11 +256,12 @@ static void test_fairness(void **state)
     assert_int_equal(start(f, 0, true, 1, &works[n++]), 0);
     sem_wait(&f->script.entered); /* root's runs */
     assert_int_equal(stats_now(f).running, 3);
-    while (!work_answers(works[4])) { /* 1001 comes before the rest of 1000 */
-        assert_false(work_answers(works[2]) && work_answers(works[3]));
+    for (unsigned ends = 1; ends <= n; ends++) {
         sem_post(&f->script.go);
-        wait_news(f);
+        while (stats_now(f).done < ends)
+            wait_news(f);
     }
+    assert_int_equal(f->script.order[3], 5); /* 1001's, made sixth, before the rest of 1000 */
     for (size_t i = 0; i < n; i++)
         work_close(works[i]);
     pool_teardown(f);
