@@ -136,8 +136,9 @@ static double heap_bytes(void)
     return (double)(info.uordblks + info.hblkhd);
 }
 
-/* With a worker thread: what the caller waits ("call"), and until it is committed ("tick"), one
- * after the other, as at 1 Hz there is time enough between two ticks. */
+/* Until a tick's transaction is committed ("commit"), and until the log has been checkpointed too
+ * ("tick"). With a worker thread also what the caller waits ("call"); ticks come one after the
+ * other then, as at 1 Hz there is time enough between two. */
 static void run_ticks(struct load *load)
 {
     size_t n = (size_t)load->ticks;
@@ -145,9 +146,11 @@ static void run_ticks(struct load *load)
     double *times = mem_alloc_array(n, sizeof(*times));
     double *cpu = mem_alloc_array(n, sizeof(*cpu));
     double *own_cpu = mem_alloc_array(n, sizeof(*own_cpu));
+    double *commits = mem_alloc_array(n, sizeof(*commits));
+    struct history_status status;
     double next = now_s(CLOCK_MONOTONIC) + 10;
     struct ac_error error;
-    if (calls == NULL || times == NULL || cpu == NULL || own_cpu == NULL)
+    if (calls == NULL || times == NULL || cpu == NULL || own_cpu == NULL || commits == NULL)
         fail("no memory");
     double heap = heap_bytes();
     double heap_most = 0;
@@ -166,11 +169,12 @@ static void run_ticks(struct load *load)
         times[t] = now_s(CLOCK_MONOTONIC) - wall;
         cpu[t] = now_s(CLOCK_PROCESS_CPUTIME_ID) - before;
         used += cpu[t];
+        history_status(load->history, &status);
+        commits[t] = (double)status.commit_last_ns / 1e9;
         if (t % 16 == 15)
             heap_most = fmax(heap_most, heap_bytes() - heap);
         progress("ticks", t, load->ticks, &next);
     }
-    struct history_status status;
     history_status(load->history, &status);
     double samples = (double)load->agents * load->ticks * data_columns(load->data);
     figure("samples", samples);
@@ -180,6 +184,7 @@ static void run_ticks(struct load *load)
         print_times("call", calls, load->ticks);
         print_times("call_cpu", own_cpu, load->ticks);
     }
+    print_times("commit", commits, load->ticks);
     print_times("tick", times, load->ticks);
     print_times("tick_cpu", cpu, load->ticks);
     figure("memory_own_account_bytes", (double)status.memory_bytes);
@@ -188,6 +193,7 @@ static void run_ticks(struct load *load)
     mem_free(times);
     mem_free(cpu);
     mem_free(own_cpu);
+    mem_free(commits);
 }
 
 /* ---- Size */

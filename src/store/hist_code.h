@@ -92,8 +92,15 @@ static inline unsigned code_tree(
     struct code *c, struct range_model *nodes, unsigned value, unsigned levels)
 {
     unsigned node = 1;
-    for (unsigned bit = levels; bit-- > 0;)
-        node = node * 2 + code_bit(c, &nodes[node], value >> bit & 1);
+    if (c->reading) {
+        struct range_decoder d = c->d; /* in registers: the models could be part of *c */
+        for (unsigned bit = levels; bit-- > 0;)
+            node = node * 2 + range_decode(&d, &nodes[node]);
+        c->d = d;
+    } else {
+        for (unsigned bit = levels; bit-- > 0;)
+            node = node * 2 + code_bit(c, &nodes[node], value >> bit & 1);
+    }
     return node - (1u << levels);
 }
 
