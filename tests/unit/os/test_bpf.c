@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +111,14 @@ static void *spin_and_wait(void *argument)
     return NULL;
 }
 
+/* A thread that was joined is still there for a moment. */
+static void wait_for_threads(unsigned threads)
+{
+    struct stat task;
+    while (stat("/proc/self/task", &task) == 0 && task.st_nlink > 2 + threads)
+        sched_yield();
+}
+
 static void test_cpu_and_threads_of_a_process_are_sums(void **state)
 {
     (void)state;
@@ -128,6 +138,7 @@ static void test_cpu_and_threads_of_a_process_are_sums(void **state)
     pthread_barrier_wait(&barrier);
     for (int i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
+    wait_for_threads(1);
     read_sample();
     used = used_self_ns();
     self = find(getpid());
