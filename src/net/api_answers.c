@@ -3,28 +3,12 @@
 #include "net/api.h"
 
 #include "base/mem.h"
+#include "net/answer.h"
 
 #define SCHEMA(variable, component, text, table)                                                   \
     const struct schema variable = {                                                               \
         .name = (component), .help = (text), .fields = (table), .n_fields = ARRAY_SIZE(table)};
 
-#define ANSWER(field, type, text)                                                                  \
-    {                                                                                              \
-        .name = (field), .kind = (type), .flags = FIELD_REQUIRED, .help = (text)                   \
-    }
-#define ANSWER_OR_NULL(field, type, text)                                                          \
-    {                                                                                              \
-        .name = (field), .kind = (type), .flags = FIELD_REQUIRED | FIELD_NULLABLE, .help = (text)  \
-    }
-#define ANSWER_WORD(field, list, text)                                                             \
-    {                                                                                              \
-        .name = (field), .kind = FIELD_WORD, .flags = FIELD_REQUIRED, .help = (text),              \
-        .words = (list)                                                                            \
-    }
-#define ANSWER_OF(field, type, of, text)                                                           \
-    {                                                                                              \
-        .name = (field), .kind = (type), .flags = FIELD_REQUIRED, .help = (text), .object = (of)   \
-    }
 /* A field that only some of the objects have. */
 #define ANSWER_MAYBE(field, type, of, text)                                                        \
     {                                                                                              \

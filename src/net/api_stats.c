@@ -3,6 +3,7 @@
 #include "net/api.h"
 
 #include "base/mem.h"
+#include "net/answer.h"
 
 const char *const words_range_aggregate[] = {"mean", "min", "max", NULL};
 const char *const words_top_aggregate[] = {"mean", "max", "sum", NULL};
@@ -15,24 +16,6 @@ const char *const words_top_aggregate[] = {"mean", "max", "sum", NULL};
         .size = sizeof(type)};
 
 #define AT(member) .offset = offsetof(struct stats_query, member)
-
-#define ANSWER(field, type, text)                                                                  \
-    {                                                                                              \
-        .name = (field), .kind = (type), .flags = FIELD_REQUIRED, .help = (text)                   \
-    }
-#define ANSWER_OR_NULL(field, type, text)                                                          \
-    {                                                                                              \
-        .name = (field), .kind = (type), .flags = FIELD_REQUIRED | FIELD_NULLABLE, .help = (text)  \
-    }
-#define ANSWER_WORD(field, list, text)                                                             \
-    {                                                                                              \
-        .name = (field), .kind = FIELD_WORD, .flags = FIELD_REQUIRED, .help = (text),              \
-        .words = (list)                                                                            \
-    }
-#define ANSWER_OF(field, type, of, text)                                                           \
-    {                                                                                              \
-        .name = (field), .kind = (type), .flags = FIELD_REQUIRED, .help = (text), .object = (of)   \
-    }
 
 /* ---- Queries */
 

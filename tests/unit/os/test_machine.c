@@ -178,12 +178,12 @@ static void test_container_of_cgroup_v2(void **state)
     struct tree tree;
     (void)state;
     bare_machine(&tree);
-    tree_write(&tree, "proc/self/cgroup", "0::/pod/box/work\n");
+    tree_write(&tree, "proc/self/cgroup", "0::/pod/box/job\n");
     mountinfo(&tree,
         "20 1 0:5 / /proc rw - proc proc rw\n"
         "30 24 0:27 /pod %s rw,nosuid shared:9 master:1 - cgroup2 cgroup2 rw,nsdelegate\n",
         tree_path(&tree, "cg\\040roup"), "");
-    /* From the mount (/pod) down: pod, box, work. The tightest of each holds. */
+    /* From the mount (/pod) down: pod, box, job. The tightest of each holds. */
     tree_write(&tree, "cg roup/cpu.max", "max 100000\n");
     tree_write(&tree, "cg roup/memory.max", "4294967296\n");
     tree_write(&tree, "cg roup/memory.current", "999\n");
@@ -193,8 +193,8 @@ static void test_container_of_cgroup_v2(void **state)
     tree_write(&tree, "cg roup/box/memory.current", "536870912\n");
     tree_write(&tree, "cg roup/box/memory.stat", "anon 1\nfile 2\ninactive_file 134217728\n");
     tree_write(&tree, "cg roup/box/memory.pressure", "some avg10=9.00\nfull avg10=7.25 avg60=0\n");
-    tree_write(&tree, "cg roup/box/work/cpu.max", "max 100000\n");
-    tree_write(&tree, "cg roup/box/work/memory.max", "max\n");
+    tree_write(&tree, "cg roup/box/job/cpu.max", "max 100000\n");
+    tree_write(&tree, "cg roup/box/job/memory.max", "max\n");
     struct machine_record machine = read_once(&tree, NULL);
     assert_float_equal(machine.capacity_cores, 1.5, 1e-9);
     assert_int_equal(machine.cpu_busy_ns, 5000000000);
