@@ -20,6 +20,7 @@
 struct client {
     CURL *curl;
     char *socket; /* NULL with a URL */
+    char *places; /* where that was looked for, for people */
     char *base;   /* "http://localhost" or the URL without its last '/' */
     char *ca_file;
     char *authorization; /* whole header line; NULL = none */
@@ -110,7 +111,7 @@ static int use_url(
 
 static int use_socket(struct client *client, const char *option, struct ac_error *error)
 {
-    int r = client_find_socket(option, &client->socket);
+    int r = client_find_socket(option, &client->socket, &client->places);
     if (r < 0)
         return r;
     if (strlen(client->socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
@@ -157,6 +158,7 @@ void client_free(struct client *client)
         explicit_bzero(client->authorization, strlen(client->authorization));
     mem_free(client->authorization);
     mem_free(client->socket);
+    mem_free(client->places);
     mem_free(client->base);
     mem_free(client->ca_file);
     mem_free(client);
@@ -209,7 +211,11 @@ static int no_connection(const struct client *client, int code, struct ac_error 
             "use --socket",
             target);
     if (client->socket)
-        return error_set(error, code, "no daemon at %s: start agentcored, or use --socket", target);
+        return error_set(error, code,
+            "no daemon at %s: start agentcored, or name the socket of one that runs with --socket "
+            "or "
+            "AGENTCORE_SOCKET",
+            client->places);
     return error_set(
         error, code, "no daemon at %s: is agentcored running with http.listen?", target);
 }

@@ -26,9 +26,9 @@ struct client_options {
 /* Where the daemon listens: @option (may be NULL), $AGENTCORE_SOCKET, then the first that answers
  * of /run/agentcore/agentcore.sock and $XDG_RUNTIME_DIR/agentcore.sock (without that variable
  * /tmp/agentcore-UID/agentcore.sock, believed only in a directory of our own). Where none answers:
- * the first that exists, else the last. The caller frees *ret_path with mem_free. Returns 0 or
- * -ENOMEM. */
-int client_find_socket(const char *option, char **ret_path);
+ * the first that exists, else the last. *ret_places names all that were looked at, for a message.
+ * The caller frees both with mem_free. Returns 0 or -ENOMEM. */
+int client_find_socket(const char *option, char **ret_path, char **ret_places);
 
 /* Does not connect yet. Returns 0; -EINVAL (URL, token, path too long), -EACCES or -ENOENT (token
  * file), -ENOMEM. */

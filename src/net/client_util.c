@@ -50,33 +50,41 @@ static int user_socket(char **ret_path, bool *ret_trusted)
     return *ret_path ? 0 : -ENOMEM;
 }
 
-static int copy_path(const char *path, char **ret_path)
+static int found(const char *path, struct buf *places, char **ret_path, char **ret_places)
 {
-    char *copy = mem_strdup(path);
-    if (!copy)
+    char *copy cleanup_free = mem_strdup(path);
+    char *text = buf_take(places, NULL);
+    if (!copy || !text) {
+        mem_free(text);
         return -ENOMEM;
-    *ret_path = copy;
+    }
+    *ret_path = TAKE_PTR(copy);
+    *ret_places = text;
     return 0;
 }
 
-int client_find_socket(const char *option, char **ret_path)
+int client_find_socket(const char *option, char **ret_path, char **ret_places)
 {
     char *user cleanup_free = NULL;
+    struct buf places CLEANUP(buf_done) = {0};
     bool trusted;
     const char *named = option ? option : getenv("AGENTCORE_SOCKET");
-    if (named && *named)
-        return copy_path(named, ret_path);
+    if (named && *named) {
+        buf_printf(&places, "%s%s", named, option ? "" : " (from AGENTCORE_SOCKET)");
+        return found(named, &places, ret_path, ret_places);
+    }
+    buf_append_str(&places, SYSTEM_SOCKET);
     if (answers(SYSTEM_SOCKET))
-        return copy_path(SYSTEM_SOCKET, ret_path);
+        return found(SYSTEM_SOCKET, &places, ret_path, ret_places);
     int r = user_socket(&user, &trusted);
     if (r < 0)
         return r;
-    if ((!trusted || !answers(user)) && access(SYSTEM_SOCKET, F_OK) == 0)
-        return copy_path(SYSTEM_SOCKET, ret_path);
-    if (!trusted && access(user, F_OK) == 0)
-        return copy_path(SYSTEM_SOCKET, ret_path);
-    *ret_path = TAKE_PTR(user);
-    return 0;
+    bool there = access(user, F_OK) == 0;
+    buf_printf(&places, " or %s%s", user,
+        there && !trusted ? " (left alone: its directory is not yours alone)" : "");
+    bool of_system = trusted ? !answers(user) && access(SYSTEM_SOCKET, F_OK) == 0
+                             : there || access(SYSTEM_SOCKET, F_OK) == 0;
+    return found(of_system ? SYSTEM_SOCKET : user, &places, ret_path, ret_places);
 }
 
 static void append_encoded(struct buf *out, const char *text)

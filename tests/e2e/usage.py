@@ -139,6 +139,11 @@ def no_daemon():
         equal(result.code, 3, f"{arguments} {result.err}")
         equal(len(result.err.splitlines()), 1, result.err)
         check("no daemon at " + NOWHERE in result.err, result.err)
+    searched = run("ps")
+    equal(searched.code, 3, searched.err)
+    for place in ("/run/agentcore/agentcore.sock", os.path.join(tap.EMPTY, "agentcore.sock")):
+        check(place in searched.err, searched.err)
+    check("AGENTCORE_SOCKET" in searched.err, searched.err)
 
 
 @test

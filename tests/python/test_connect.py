@@ -183,13 +183,26 @@ def test_attach_meters_a_process(connected):
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda folder: str(folder / "nothing"), "no such socket"),
+    (lambda folder: str(folder / "nothing"), "no agentcored at .*: start one"),
     (lambda folder: str(folder), "agentcored at"),
 ])
 def test_no_daemon_is_said_clearly(tmp_path, make, text):
     with pytest.raises(AgentCoreConnectionError, match=text) as lost:
         ResourceManager.connect(make(tmp_path))
     assert isinstance(lost.value, ConnectionError) and str(tmp_path) in str(lost.value)
+
+
+def test_all_places_that_were_searched_are_named(tmp_path, monkeypatch):
+    if os.path.exists("/run/agentcore/agentcore.sock"):
+        pytest.skip("a daemon of the system is here")
+    monkeypatch.delenv("AGENTCORE_SOCKET", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(AgentCoreConnectionError) as lost:
+        ResourceManager.connect()
+    assert f"/run/agentcore/agentcore.sock or {tmp_path}/agentcore.sock: start one" in str(lost.value)
+    monkeypatch.setenv("AGENTCORE_SOCKET", str(tmp_path / "named"))
+    with pytest.raises(AgentCoreConnectionError, match="named .from AGENTCORE_SOCKET.: start one"):
+        ResourceManager.connect()
 
 
 def test_the_socket_of_the_environment(daemon, monkeypatch):
@@ -204,7 +217,7 @@ def test_a_lost_daemon_is_an_exception_and_the_next_call_reconnects(daemon, conn
     daemon.stop(signal.SIGKILL)
     for call in (connected.get_system_metrics, connected.get_alerts,
                  lambda: connected.track_agent_usage("a", ResourceUsage())):
-        with pytest.raises(AgentCoreConnectionError, match="is agentcored running"):
+        with pytest.raises(AgentCoreConnectionError, match="no agentcored at .*: start one"):
             call()
     wait_for(lambda: "retrying" in caplog.text)
     os.unlink(daemon.socket) if os.path.exists(daemon.socket) else None

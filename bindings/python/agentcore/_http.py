@@ -72,32 +72,35 @@ def _user_socket() -> str | None:
     return os.path.join(folder, "agentcore.sock")
 
 
-def find_socket(path: str | os.PathLike[str] | None) -> str:
-    """@path, $AGENTCORE_SOCKET, or the first that answers of the system's and the user's."""
+def find_socket(path: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """@path, $AGENTCORE_SOCKET, or the first that answers of the system's and the user's; and the
+    names of all that were looked at."""
     named = os.fspath(path) if path is not None else os.environ.get("AGENTCORE_SOCKET")
     if named:
-        return named
+        return named, named if path is not None else f"{named} (from AGENTCORE_SOCKET)"
     user = None if _answers(SYSTEM_SOCKET) else _user_socket()
-    return user if user and _answers(user) else SYSTEM_SOCKET
+    if user is None:
+        return SYSTEM_SOCKET, SYSTEM_SOCKET
+    return user if _answers(user) else SYSTEM_SOCKET, f"{SYSTEM_SOCKET} or {user}"
 
 
 class DaemonClient:
     """Calls to one daemon. Safe to use from several threads and after a fork."""
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float, places: str | None = None) -> None:
         self.path = path
         self.timeout = timeout
+        self._places = places or path
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
 
     def lost(self, error: BaseException) -> AgentCoreConnectionError:
         """What to raise for a connection that failed."""
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+            return AgentCoreConnectionError(f"no agentcored at {self._places}: start one, or name the socket of one "
+                                            "that runs as socket_path or in AGENTCORE_SOCKET")
         if isinstance(error, TimeoutError):
             reason = f"it did not answer within {self.timeout:g} s"
-        elif isinstance(error, FileNotFoundError):
-            reason = "there is no such socket; is agentcored running?"
-        elif isinstance(error, ConnectionRefusedError):
-            reason = "nobody listens there; is agentcored running?"
         elif isinstance(error, PermissionError):
             reason = "this user may not open the socket"
         else:

@@ -238,7 +238,8 @@ class RemoteResourceManager(ResourceManager):
 
     def __init__(self, socket_path: str | os.PathLike[str] | None = None, *, timeout: float = 10.0) -> None:
         # No handle of the library behind it.
-        self._client = DaemonClient(find_socket(socket_path), timeout)
+        path, places = find_socket(socket_path)
+        self._client = DaemonClient(path, timeout, places)
         self._activity = Activity()
         self._remote_monitor = _RemoteMonitor(self)
         self._monitor = self._remote_monitor

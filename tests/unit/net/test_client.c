@@ -113,17 +113,21 @@ static int listen_at(const char *path)
     return fd;
 }
 
-static void expect_socket(const char *option, const char *expected)
+static void expect_socket(const char *option, const char *expected, const char *expected_places)
 {
-    char *path = NULL;
-    assert_int_equal(client_find_socket(option, &path), 0);
+    char *path = NULL, *places = NULL;
+    assert_int_equal(client_find_socket(option, &path, &places), 0);
     assert_string_equal(path, expected);
+    assert_string_equal(places, expected_places);
     mem_free(path);
+    mem_free(places);
 }
 
 static void test_find_socket(void **state)
 {
-    char directory[] = "/tmp/agentcore-test-XXXXXX", path[64];
+    char directory[] = "/tmp/agentcore-test-XXXXXX", path[64], both[160];
+    struct ac_error error = {0};
+    struct client *client;
     (void)state;
     if (access("/run/agentcore/agentcore.sock", F_OK) == 0) {
         print_message("# skipped: a daemon of the system is here\n");
@@ -132,15 +136,22 @@ static void test_find_socket(void **state)
     assert_non_null(mkdtemp(directory));
     snprintf(path, sizeof(path), "%s/agentcore.sock", directory);
     setenv("AGENTCORE_SOCKET", "/named/by/environment", 1);
-    expect_socket("/named/by/option", "/named/by/option");
-    expect_socket(NULL, "/named/by/environment");
+    snprintf(both, sizeof(both), "/run/agentcore/agentcore.sock or %s", path);
+    expect_socket("/named/by/option", "/named/by/option", "/named/by/option");
+    expect_socket(NULL, "/named/by/environment", "/named/by/environment (from AGENTCORE_SOCKET)");
     unsetenv("AGENTCORE_SOCKET");
     setenv("XDG_RUNTIME_DIR", directory, 1);
-    expect_socket(NULL, path); /* even though nothing is there: the place to name in an error */
+    expect_socket(NULL, path, both); /* even though nothing is there */
     int fd = listen_at(path);
-    expect_socket(NULL, path);
+    expect_socket(NULL, path, both);
     close(fd);
-    expect_socket(NULL, path);
+    expect_socket(NULL, path, both);
+    assert_int_equal(client_new(NULL, &client, &error), 0);
+    assert_int_equal(
+        client_call(client, "GET", "/v1/system", NULL, NULL, NULL, &error), -ECONNREFUSED);
+    assert_non_null(strstr(error.message, both));
+    assert_non_null(strstr(error.message, "start agentcored"));
+    client_free(client);
     unlink(path);
     rmdir(directory);
     unsetenv("XDG_RUNTIME_DIR");
@@ -155,7 +166,8 @@ static void test_no_daemon(void **state)
     assert_int_equal(client_new(&options, &client, &error), 0);
     assert_int_equal(client_call(client, "GET", "/v1/system", NULL, NULL, NULL, &error), -ENOENT);
     assert_string_equal(error.message,
-        "no daemon at /tmp/agentcore-test-none/s: start agentcored, or use --socket");
+        "no daemon at /tmp/agentcore-test-none/s: start agentcored, or name the socket of one that "
+        "runs with --socket or AGENTCORE_SOCKET");
     client_free(client);
     options = (struct client_options){.url = "http://127.0.0.1:1"};
     assert_int_equal(client_new(&options, &client, &error), 0);
