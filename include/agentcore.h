@@ -460,7 +460,8 @@ struct ac_manager_options {
     uint32_t history_budget_mb;  /* [64] */
     uint32_t max_agents;         /* [100000] */
     struct ac_scaler_options scaler;
-    const char *proc_path; /* [NULL = "/proc"] where the kernel's process files are */
+    const char *proc_path;           /* [NULL = "/proc"] where the kernel's process files are */
+    uint32_t report_timeout_seconds; /* [0 = never] see ac_manager_track; at most 604800 */
 };
 
 void ac_manager_options_init(struct ac_manager_options *ret_options);
@@ -487,7 +488,10 @@ struct ac_scaler *ac_manager_scaler(struct ac_manager *manager);
 struct ac_predictor *ac_manager_predictor(struct ac_manager *manager);
 
 /* Takes a usage that an agent's runtime reports; an unknown agent is added (philosophy
- * unknown). Returns 0; -EINVAL; -ENOSPC at max_agents. Does not block. */
+ * unknown). One without a process tree stays until ac_manager_cleanup; where
+ * report_timeout_seconds is set and it does not report for so long, it has exited at the next
+ * sample: its alerts resolve, its reservation goes, and ten minutes later it is forgotten. Its next
+ * report adds it again. Returns 0; -EINVAL; -ENOSPC at max_agents. Does not block. */
 int ac_manager_track(
     struct ac_manager *manager, const char *agent_id, const struct ac_usage *usage);
 

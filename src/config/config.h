@@ -82,6 +82,7 @@ struct config {
         char *library; /* gpu.library: auto, off, or the path of NVML [auto] */
     } gpu;
     double pss_budget_percent;    /* pss_budget_percent [0.05] 0 - 5: of a core; 0 = off */
+    uint64_t report_timeout_ns;   /* report_timeout: [10m] of agents that only report; 0 = never */
     uint64_t exited_retention_ns; /* exited_retention: [10m] how long an exited agent shows */
 };
 

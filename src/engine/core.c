@@ -111,6 +111,7 @@ int core_reconfigure(struct core *core, const struct core_options *options, stru
     core_set_limits(core, &options->limits);
     core->options.scale = options->scale;
     core->options.exited_retention_ns = options->exited_retention_ns;
+    core->options.report_timeout_ns = options->report_timeout_ns;
     core->scale.options = options->scale;
     return 0;
 }
@@ -289,6 +290,42 @@ int core_ledger_use(struct core *core, const struct agent *agent)
     return ledger_set_used(core->ledger, agent->spec.id, cpu, mib_bytes(mib));
 }
 
+static void exit_text(
+    const struct agent *agent, struct moment end, uint64_t silent_ns, struct event *event)
+{
+    char why[64] = "ended";
+    if (silent_ns > 0)
+        snprintf(why, sizeof(why), "has not reported for %.0f s: it ended",
+            (double)silent_ns / NS_PER_SEC);
+    char cpu[48] = "CPU time unknown", memory[48] = "memory unknown";
+    if (agent->totals.known & TOTALS_KNOWN_CPU)
+        snprintf(cpu, sizeof(cpu), "%.2f s of CPU", (double)agent->totals.cpu_ns / NS_PER_SEC);
+    if (agent->totals.known & TOTALS_KNOWN_MEMORY)
+        snprintf(memory, sizeof(memory), "at most %.1f MiB",
+            (double)agent->totals.memory_peak_bytes / USAGE_MIB);
+    snprintf(event->text, sizeof(event->text), "agent %s %s after %.1f s: %s, %s", agent->spec.id,
+        why, (double)mono_since(end.mono, agent->added.mono) / NS_PER_SEC, cpu, memory);
+}
+
+/* An agent whose processes are gone, or who is silent: then it ended with its last word. */
+static void core_agent_ended(struct core *core, const struct agent *agent)
+{
+    struct moment end = core->now;
+    uint64_t silent_ns = core_silent_ns(core, agent);
+    if (silent_ns > 0) {
+        end.mono.ns -= silent_ns;
+        end.wall_ns -= (int64_t)silent_ns;
+        (void)registry_end(core->registry, agent->spec.id, core->now);
+    }
+    struct event *event = core_event_new(core, EVENT_AGENT_EXITED, agent->spec.id);
+    if (event)
+        exit_text(agent, end, silent_ns, event);
+    core->exited_agents++;
+    core_learn(core, agent, end);
+    rules_forget(core->rules, agent->slot, core->now);
+    (void)ledger_release(core->ledger, agent->spec.id);
+}
+
 static void core_tick_agents(struct core *core)
 {
     agent_slot cursor = 0;
@@ -296,6 +333,10 @@ static void core_tick_agents(struct core *core)
     while ((agent = registry_next(core->registry, &cursor))) {
         if (agent->state == AGENT_EXITED)
             continue;
+        if (core_silent_ns(core, agent) > 0) {
+            core_agent_ended(core, agent);
+            continue;
+        }
         if (agent->measured.known != 0) {
             struct rules_subject subject = core_subject(core, agent);
             (void)recent_append(core->recent, agent->slot, &agent->usage);
@@ -306,19 +347,6 @@ static void core_tick_agents(struct core *core)
     }
 }
 
-static void exit_text(const struct core *core, const struct agent *agent, struct event *event)
-{
-    char cpu[48] = "CPU time unknown", memory[48] = "memory unknown";
-    if (agent->totals.known & TOTALS_KNOWN_CPU)
-        snprintf(cpu, sizeof(cpu), "%.2f s of CPU", (double)agent->totals.cpu_ns / NS_PER_SEC);
-    if (agent->totals.known & TOTALS_KNOWN_MEMORY)
-        snprintf(memory, sizeof(memory), "at most %.1f MiB",
-            (double)agent->totals.memory_peak_bytes / USAGE_MIB);
-    snprintf(event->text, sizeof(event->text), "agent %s ended after %.1f s: %s, %s",
-        agent->spec.id, (double)mono_since(core->now.mono, agent->added.mono) / NS_PER_SEC, cpu,
-        memory);
-}
-
 static void core_tick_ended(struct core *core, const struct registry_changes *changes)
 {
     for (size_t i = 0; i < changes->n_orphaned; i++) {
@@ -326,16 +354,8 @@ static void core_tick_ended(struct core *core, const struct registry_changes *ch
         if (memory)
             memory->orphaned_ns = core->now.mono.ns;
     }
-    for (size_t i = 0; i < changes->n_exited; i++) {
-        const struct agent *agent = registry_at(core->registry, changes->exited[i]);
-        struct event *event = core_event_new(core, EVENT_AGENT_EXITED, agent->spec.id);
-        if (event)
-            exit_text(core, agent, event);
-        core->exited_agents++;
-        core_learn(core, agent, core->now);
-        rules_forget(core->rules, agent->slot, core->now);
-        (void)ledger_release(core->ledger, agent->spec.id);
-    }
+    for (size_t i = 0; i < changes->n_exited; i++)
+        core_agent_ended(core, registry_at(core->registry, changes->exited[i]));
 }
 
 /* Exited agents that were shown long enough. One scan per tick is cheap; removal is rare. */
@@ -386,6 +406,7 @@ int core_tick(struct core *core, const struct sample *sample)
     if (r < 0)
         return r;
     core->now = sample->when;
+    core->ticked = sample->when.mono;
     core_tick_machine(core);
     core_tick_agents(core);
     core_tick_ended(core, &changes);

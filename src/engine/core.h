@@ -31,6 +31,7 @@ struct core_options {
     uint64_t recent_ns;
     size_t recent_budget_bytes;
     uint64_t exited_retention_ns; /* 0 = exited agents go at once */
+    uint64_t report_timeout_ns; /* a reported agent's silence until it counts as exited; 0 = any */
     uint64_t seed;
     uint64_t id_seed;
 };
@@ -39,7 +40,8 @@ void core_options_init(struct core_options *ret_options);
 int core_new(const struct core_options *options, struct core **ret_core);
 void core_free(struct core *core);
 
-/* What a reload may change: limits, scaling, retention, headroom and time limit of reservations.
+/* What a reload may change: limits, scaling, retention, the time limits of reports and of
+ * reservations, and headroom.
  * Returns 0, or -EINVAL with nothing changed. */
 int core_reconfigure(struct core *core, const struct core_options *options, struct ac_error *error);
 
@@ -69,7 +71,8 @@ int core_agent_join(struct core *core, const char *id, int32_t pid, uint64_t sta
 int core_agent_remove(struct core *core, const char *id, struct moment now);
 
 /* Reported usage: history, thresholds and ledger follow at once, or beyond 16 reports of one agent
- * within a second at the next tick or look. Returns 0, -EINVAL, -ENOENT, -ENOSPC. */
+ * within a second at the next tick or look. An agent that was silent for options.report_timeout_ns
+ * has exited, and is added again as what it was. Returns 0, -EINVAL, -ENOENT, -ENOSPC. */
 int core_report(struct core *core, const char *id, const struct ac_usage *usage, struct moment now,
     bool create, struct ac_error *error);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "model/usage.h"
 
 static bool is_machine(const char *subject)
@@ -30,12 +31,13 @@ static void core_agent_event(struct core *core, enum event_kind kind, const stru
             agent->spec.id, ac_philosophy_name(agent->spec.philosophy));
 }
 
-static void core_slot_reset(struct core *core, agent_slot slot)
+/* One that was restored was added long ago: its silence counts from now on. */
+static void core_slot_reset(struct core *core, const struct agent *agent)
 {
-    struct core_slot *memory = core_slot_at(core, slot);
+    struct core_slot *memory = core_slot_at(core, agent->slot);
     if (memory)
-        *memory = (struct core_slot){0};
-    core_inbox_reset(core, slot);
+        *memory = (struct core_slot){.heard_ns = MAX(agent->added.mono.ns, core->ticked.ns)};
+    core_inbox_reset(core, agent->slot);
 }
 
 int core_check_id(const char *id, struct ac_error *error)
@@ -116,7 +118,7 @@ int core_agent_add(struct core *core, const struct agent_spec *spec, struct mome
         r = registry_add(core->registry, spec, now, &agent);
     if (r < 0)
         return add_error(spec, r, error);
-    core_slot_reset(core, agent->slot);
+    core_slot_reset(core, agent);
     core_agent_event(core, EVENT_AGENT_ADDED, agent);
     if (ret_agent)
         *ret_agent = agent;
@@ -209,7 +211,7 @@ static int need_subject(
 {
     int r = find_subject(core, subject, ret_agent);
     if (r == 0)
-        return 0;
+        return *ret_agent ? core_agent_heard(core, ret_agent, now) : 0;
     struct agent_spec spec = {0};
     if (!ac_agent_id_valid(subject))
         return -EINVAL;

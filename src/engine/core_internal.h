@@ -15,6 +15,7 @@ struct core_slot {
     uint64_t oom_kills;   /* as last seen in its cgroup */
     bool oom_seen;        /* .oom_kills has been read */
     uint64_t orphaned_ns; /* monotonic: since when its root is gone; 0 = it is not, or told */
+    uint64_t heard_ns;    /* monotonic: when it was added, or somebody last spoke of its usage */
     bool learnt;          /* its run went to the predictor */
 };
 
@@ -36,6 +37,7 @@ struct core {
     agent_slot *waiting;        /* slots whose inbox holds a usage; room for n_inboxes */
     uint32_t n_inboxes, n_waiting;
     uint64_t machine_fds_max;
+    struct mono ticked;   /* the last tick's */
     struct moment now;    /* of the call in progress: what events are stamped with */
     struct event *events; /* ring */
     size_t events_capacity, events_first, events_count;
@@ -71,6 +73,13 @@ static inline void core_flush(struct core *core)
         core_flush_slow(core);
 }
 void core_inbox_reset(struct core *core, agent_slot slot);
+
+/* Somebody spoke of what *agent uses. One that stopped reporting is added again, as what it was:
+ * *agent is another one then. Returns 0 or -ENOMEM. */
+int core_agent_heard(struct core *core, const struct agent **agent, struct moment now);
+
+/* How long a running agent has been silent where that is too long, else 0. */
+uint64_t core_silent_ns(const struct core *core, const struct agent *agent);
 
 void core_learn(struct core *core, const struct agent *agent, struct moment now);
 void core_pools_update(struct core *core);

@@ -114,14 +114,38 @@ static int report_error(const char *id, int r, struct ac_error *error)
     }
 }
 
+int core_agent_heard(struct core *core, const struct agent **agent, struct moment now)
+{
+    if ((*agent)->state == AGENT_EXITED && (*agent)->spec.root_pid == 0) {
+        struct agent_spec spec = (*agent)->spec;
+        int r = core_agent_add(core, &spec, now, agent, NULL);
+        if (r < 0)
+            return r;
+    }
+    struct core_slot *memory = core_slot_at(core, (*agent)->slot);
+    if (memory)
+        memory->heard_ns = MAX(memory->heard_ns, now.mono.ns);
+    return 0;
+}
+
+uint64_t core_silent_ns(const struct core *core, const struct agent *agent)
+{
+    uint64_t most = core->options.report_timeout_ns;
+    if (most == 0 || agent->spec.root_pid != 0 || agent->state != AGENT_RUNNING ||
+        agent->slot >= core->n_slots)
+        return 0;
+    uint64_t silent = mono_since(core->now.mono, (struct mono){core->slots[agent->slot].heard_ns});
+    return silent >= most ? silent : 0;
+}
+
 /* The agent of @id, added where it is new and @create. */
 static int report_agent(struct core *core, const char *id, struct moment now, bool create,
     const struct agent **ret_agent, struct ac_error *error)
 {
     const struct agent *agent = id ? registry_get(core->registry, id) : NULL;
-    if (agent && (agent->state != AGENT_EXITED || !create)) {
+    if (agent && (agent->state != AGENT_EXITED || agent->spec.root_pid == 0 || !create)) {
         *ret_agent = agent;
-        return 0;
+        return core_agent_heard(core, ret_agent, now);
     }
     struct agent_spec spec = {.owner_uid = UINT32_MAX};
     int r = core_check_id(id, error);

@@ -69,6 +69,9 @@ static int manager_check_options(const struct ac_manager_options *options, struc
     if (options->history_budget_mb < 1 || options->history_budget_mb > 65536)
         return error_set(error, -EINVAL, "history_budget_mb: %u is outside 1 to 65536",
             options->history_budget_mb);
+    if (options->report_timeout_seconds > 604800)
+        return error_set(error, -EINVAL, "report_timeout_seconds: %u is above 604800",
+            options->report_timeout_seconds);
     return ac_limits_validate(&options->limits, error);
 }
 
@@ -155,6 +158,7 @@ static int manager_build(
     core.max_agents = options->max_agents;
     core.recent_ns = options->history_minutes * 60 * NS_PER_SEC;
     core.recent_budget_bytes = (size_t)options->history_budget_mb << 20;
+    core.report_timeout_ns = options->report_timeout_seconds * NS_PER_SEC;
     ac_monitor_options_init(&monitor);
     monitor.check_interval_ms = options->check_interval_ms;
     if (options->proc_path) {

@@ -58,7 +58,7 @@ bool agent_labels_sound(const char *labels, size_t size);
 
 enum agent_state {
     AGENT_RUNNING, /* has processes, or reports */
-    AGENT_EXITED,  /* its processes are gone */
+    AGENT_EXITED,  /* its processes are gone, or it stopped reporting */
     AGENT_ORPHANS, /* its root process is gone but others live */
     AGENT_STATE_COUNT
 };

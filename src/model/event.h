@@ -11,7 +11,7 @@
 enum event_kind {
     EVENT_ALERT, /* .alert: a transition */
     EVENT_AGENT_ADDED,
-    EVENT_AGENT_EXITED,  /* its last process is gone */
+    EVENT_AGENT_EXITED,  /* its last process is gone, or it stopped reporting */
     EVENT_AGENT_ORPHANS, /* its root exited and left processes behind */
     EVENT_AGENT_REMOVED,
     EVENT_ALLOCATION, /* .allocation: granted, refused, queued, released or expired */

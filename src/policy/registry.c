@@ -233,6 +233,20 @@ int registry_join(struct registry *registry, const char *id, int32_t pid, uint64
     return 0;
 }
 
+int registry_end(struct registry *registry, const char *id, struct moment now)
+{
+    struct agent *agent = strmap_get(registry->ids, id);
+    if (!agent)
+        return -ENOENT;
+    struct account *account = &registry->accounts[agent->slot];
+    if (account->rooted)
+        return -EBUSY;
+    agent->state = AGENT_EXITED;
+    agent->ended = now;
+    account->exited = true;
+    return 0;
+}
+
 int registry_remove(struct registry *registry, const char *id)
 {
     struct agent *agent = strmap_get(registry->ids, id);

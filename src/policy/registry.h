@@ -34,7 +34,8 @@ struct agent {
     enum agent_state state;
     struct agent_spec spec;
     struct moment added;
-    struct moment ended;      /* when its last process vanished; zero while it runs */
+    struct moment ended;      /* when its last process vanished, or see registry_end; zero while it
+                                 runs */
     struct ac_usage measured; /* from samples; .known == 0 while there is none */
     struct ac_usage reported; /* from its runtime */
     struct ac_usage usage;    /* merged: measured field by field, reported fills the gaps */
@@ -69,6 +70,9 @@ int registry_set_root(struct registry *registry, const struct agent_spec *spec);
  * is another one's by then. Returns 0; -ENOENT; -ESRCH (the agent has no processes, or has had
  * them); -ENOSPC (too many between two samples: try again after the next); -ENOMEM. */
 int registry_join(struct registry *registry, const char *id, int32_t pid, uint64_t start_ticks);
+
+/* An agent without a process tree has exited. Returns 0; -ENOENT; -EBUSY (has a tree). */
+int registry_end(struct registry *registry, const char *id, struct moment now);
 
 /* Returns 0 or -ENOENT. The slot may be given out again afterwards. */
 int registry_remove(struct registry *registry, const char *id);

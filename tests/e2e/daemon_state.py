@@ -80,6 +80,36 @@ def acknowledged_means_committed():
 
 
 @test
+def silence_ends():
+    """an agent that stops reporting exits for good, and comes back by reporting"""
+    state = os.path.join(tap.directory(), "state")
+    daemon = tap.Daemon(state=state, config=QUIET + "report_timeout: 300ms\n")
+    events = Events(daemon)
+    equal(call(daemon, "PUT", "/v1/agents/tells", {"philosophy": "cot", "labels": {"team": "a"},
+                                                   "limits": {"max_memory_mb": 1}}).status, 201)
+    usage = call(daemon, "PUT", "/v1/agents/tells/usage", {"memory_mb": 5})
+    equal(usage.status, 200, usage.text)
+    equal(call(daemon, "POST", "/v1/allocations", {"agent_id": "tells"}).status, 201)
+    event = events.wait("agent_exited", agent_id="tells")
+    check("has not reported for" in event["text"], event)
+    ended = agent(daemon, "tells")
+    equal((ended["state"], ended["active_alerts"]), ("exited", 0))
+    check(ended["ended"] >= ended["started"], ended)
+    equal(call(daemon, "GET", "/v1/allocations/tells").status, 404)
+    equal(alerts(daemon, agent="tells"), [])
+    check(get(daemon, "/v1/agents/tells/history")["points"], "what it reported stays")
+    crash(daemon)
+    equal(agent(daemon, "tells"), {}, "it had ended")
+    events.close()
+    equal(call(daemon, "PUT", "/v1/agents/tells", {"labels": {"team": "b"}}).status, 201)
+    wait_for("its end", lambda: agent(daemon, "tells").get("state") == "exited")
+    back = call(daemon, "PUT", "/v1/agents/tells/usage", {"memory_mb": 5}).body
+    equal((back["state"], back["labels"], back["ended"]), ("running", {"team": "b"}, None))
+    equal(get(daemon, "/v1/agents?state=exited")["agents"], [])
+    clean_end(daemon)
+
+
+@test
 def alerts_survive():
     """alerts and acknowledgements survive kill -9 in silence; those of what ended are resolved"""
     daemon = state_daemon()

@@ -91,6 +91,23 @@ def test_more_agents_than_allowed_are_refused():
         manager.track_agent_usage("c", ResourceUsage())
 
 
+def test_agents_that_are_not_tracked_any_more_exit_where_that_is_wanted():
+    """Without the option they stay until they are cleaned up, as the guide has it."""
+    for timeout in (1, 0):
+        manager = ResourceManager(check_interval_seconds=0.01, report_timeout_seconds=timeout)
+        manager.track_agent_usage("a", ResourceUsage(cpu_percent=99.0))
+        assert manager.get_system_metrics()["active_agents"] == 1
+        deadline = time.monotonic() + (20 if timeout else 1.2)
+        while manager.get_system_metrics()["active_agents"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert manager.get_system_metrics()["active_agents"] == (0 if timeout else 1)
+        assert len(alerts(manager)) == (0 if timeout else 1)
+        assert manager.get_agent_usage("a").cpu_percent == 99.0
+        manager.track_agent_usage("a", ResourceUsage(cpu_percent=10.0))
+        assert manager.get_system_metrics()["active_agents"] == 1
+        assert manager.get_agents() == ["a"]
+
+
 # ---- Metrics
 
 
@@ -285,7 +302,7 @@ def test_a_monitor_keeps_its_manager():
 
 @pytest.mark.parametrize("arguments", [
     {"check_interval_seconds": 0}, {"check_interval_seconds": 1e9}, {"max_agents": 0}, {"history_minutes": 0},
-    {"history_budget_mb": 0},
+    {"history_budget_mb": 0}, {"report_timeout_seconds": 604801},
 ])
 def test_wrong_options_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):

@@ -26,6 +26,8 @@ class ResourceManager(_core.Manager):
     no alerts and no history, and start() does nothing. enable_dynamic_scaling: without it _scaler
     is None. check_interval_seconds: between samples of the machine, default 5. history_minutes:
     default a day; history_budget_mb: memory for it, default 64 MiB. max_agents: default 100,000.
+    report_timeout_seconds: an agent that is only tracked and was not for so long has exited, until
+    it is tracked again; 0, the default: agents stay until cleanup_agent_resources.
 
     A process that forks gets fresh managers in the child: same limits and handlers, no agents, no
     history, not started. Safe to use from several threads. ValueError for a value out of range.
@@ -41,6 +43,7 @@ class ResourceManager(_core.Manager):
         history_minutes: int = 1440,
         history_budget_mb: int = 64,
         max_agents: int = 100_000,
+        report_timeout_seconds: int = 0,
     ) -> None:
         self._limits_object = limits if limits is not None else ResourceLimits()
         super().__init__(
@@ -51,6 +54,7 @@ class ResourceManager(_core.Manager):
             history_minutes,
             history_budget_mb,
             max_agents,
+            report_timeout_seconds,
         )
         self._limits_object._bind(self)
         self._activity = Activity()

@@ -63,14 +63,15 @@ static int seconds_to_ms(const char *name, double seconds, uint32_t *ret_ms)
 static int manager_options(PyObject *args, PyObject *kwargs, struct ac_manager_options *options)
 {
     static char *keywords[] = {"limits", "enable_monitoring", "enable_dynamic_scaling",
-        "check_interval_seconds", "history_minutes", "history_budget_mb", "max_agents", NULL};
+        "check_interval_seconds", "history_minutes", "history_budget_mb", "max_agents",
+        "report_timeout_seconds", NULL};
     PyObject *limits = Py_None;
     int monitoring = 1, scaling = 1;
     double interval = 5;
     unsigned minutes = options->history_minutes, budget = options->history_budget_mb,
-             agents = options->max_agents;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OppdIII", keywords, &limits, &monitoring,
-            &scaling, &interval, &minutes, &budget, &agents) ||
+             agents = options->max_agents, silence = options->report_timeout_seconds;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OppdIIII", keywords, &limits, &monitoring,
+            &scaling, &interval, &minutes, &budget, &agents, &silence) ||
         seconds_to_ms("check_interval_seconds", interval, &options->check_interval_ms) < 0 ||
         limits_from_python(limits, &options->limits) < 0)
         return -1;
@@ -79,6 +80,7 @@ static int manager_options(PyObject *args, PyObject *kwargs, struct ac_manager_o
     options->history_minutes = minutes;
     options->history_budget_mb = budget;
     options->max_agents = agents;
+    options->report_timeout_seconds = silence;
     return 0;
 }
 

@@ -191,6 +191,7 @@ static void core_options_from(const struct config *config, struct core_options *
     ret_options->recent_ns = config->history.recent_ns;
     ret_options->recent_budget_bytes = config->history.recent_budget_bytes;
     ret_options->exited_retention_ns = config->exited_retention_ns;
+    ret_options->report_timeout_ns = config->report_timeout_ns;
     ret_options->scale.up_threshold = config->scaling.up_threshold;
     ret_options->scale.down_threshold = config->scaling.down_threshold;
     ret_options->scale.cooldown_ns = config->scaling.cooldown_ns;

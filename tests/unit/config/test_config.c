@@ -55,6 +55,7 @@ static void defaults_are_the_guides(void **state)
     assert_false(config.history.full_sync);
     assert_null(config.http.listen);
     assert_null(config.http.token_file);
+    assert_true(config.report_timeout_ns == 600 * NS_PER_SEC);
     assert_true(config.exited_retention_ns == 600 * NS_PER_SEC);
 }
 
@@ -63,7 +64,7 @@ static void every_setting_is_read(void **state)
     (void)state;
     struct config c CLEANUP(config_done) = good(
         "socket: /tmp/a.sock\nstate: none\ngroup: none\ninterval: 250ms\ncollector: procfs\n"
-        "log_level: debug\nexited_retention: 1h30m\n"
+        "log_level: debug\nreport_timeout: 0s\nexited_retention: 1h30m\n"
         "limits:\n  max_cpu_percent: 90.5\n  max_memory_percent: 70\n  max_disk_io_mbps: 1e3\n"
         "  max_network_io_mbps: 0.5\n  max_file_descriptors: 65536\n  alert_threshold_percent: 0\n"
         "  emergency_memory_percent: 99\n  emergency_file_descriptor_percent: 98\n"
@@ -82,6 +83,7 @@ static void every_setting_is_read(void **state)
     assert_true(c.interval_ns == 250 * NS_PER_MSEC);
     assert_int_equal(c.collector, CONFIG_COLLECTOR_PROCFS);
     assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
+    assert_true(c.report_timeout_ns == 0);
     assert_true(c.exited_retention_ns == 5400 * NS_PER_SEC);
     assert_true(c.limits.max_cpu_percent == 90.5 && c.limits.max_memory_percent == 70);
     assert_true(c.limits.max_disk_io_mbps == 1000 && c.limits.max_network_io_mbps == 0.5);

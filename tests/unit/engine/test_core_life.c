@@ -164,6 +164,153 @@ static void test_replay(void **state)
     }
 }
 
+static void report(struct core *core, const char *id, double memory_percent, struct moment now)
+{
+    struct ac_usage usage;
+    ac_usage_init(&usage);
+    usage.known = AC_KNOWN_MEMORY_PERCENT | AC_KNOWN_MEMORY_MB;
+    usage.memory_percent = memory_percent;
+    usage.memory_mb = 300;
+    assert_int_equal(core_report(core, id, &usage, now, false, NULL), 0);
+}
+
+static enum agent_state state_of(struct core *core, const char *id)
+{
+    return registry_get(core_registry(core), id)->state;
+}
+
+/* An agent that only reports has exited when it was silent for the configured time: its alerts
+ * end, its share is free, its run is learnt up to its last report. */
+static void test_silent_agents_exit(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct ac_allocation allocation;
+    struct ac_prediction prediction;
+    struct ac_system_metrics system;
+    struct event event;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.report_timeout_ns = 60 * NS_PER_SEC;
+    struct core *core = core_make(&options);
+    struct agent_spec silent, talks = spec_make("talks", 0), metered = spec_make("metered", 10);
+    core_tick(core, &world.sample);
+    static const char *const runs[] = {"one", "two", "silent"};
+    for (size_t i = 0; i < 3; i++) { /* as many as say something */
+        silent = spec_make(runs[i], 0);
+        assert_int_equal(core_agent_add(core, &silent, world.sample.when, NULL, NULL), 0);
+    }
+    assert_int_equal(core_agent_add(core, &talks, world.sample.when, NULL, NULL), 0);
+    assert_int_equal(core_agent_add(core, &metered, world.sample.when, NULL, NULL), 0);
+    world_proc(&world, 10, 1);
+    world_pass(&world, 40);
+    for (size_t i = 0; i < 3; i++)
+        report(core, runs[i], 99, world.sample.when);
+    assert_int_equal(
+        core_allocate(core, &silent, AC_POLICY_RECOMMEND, world.sample.when, &allocation, NULL), 0);
+    world_pass(&world, 59);
+    report(core, "talks", 10, world.sample.when);
+    core_tick(core, &world.sample);
+    assert_int_equal(state_of(core, "silent"), AGENT_RUNNING);
+    assert_non_null(ledger_get(core_ledger(core), "silent"));
+    drain(core, EVENT_ALERT, NULL);
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(state_of(core, "silent"), AGENT_EXITED);
+    assert_int_equal(state_of(core, "talks"), AGENT_RUNNING);
+    assert_int_equal(state_of(core, "metered"), AGENT_RUNNING);
+    assert_null(ledger_get(core_ledger(core), "silent"));
+    core_system(core, &system);
+    assert_int_equal(system.active_agents, 2);
+    assert_int_equal(system.active_alerts, 0);
+    core_predict(core, AC_REACT, "", world.sample.when, &prediction);
+    assert_int_equal(prediction.runs, 3);
+    assert_in_range((unsigned)prediction.execution_time_seconds, 40, 99);
+    assert_int_equal(drain(core, EVENT_AGENT_EXITED, &event), 3);
+    assert_string_equal(event.agent_id, "silent");
+    assert_non_null(strstr(event.text, "has not reported for 60 s: it ended after 40.0 s"));
+    core_free(core);
+}
+
+/* It comes back by reporting, or by somebody judging what it uses, as what it was; or it is
+ * forgotten as others are. */
+static void test_silent_agents_return(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct event event;
+    struct ac_usage usage;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.report_timeout_ns = 60 * NS_PER_SEC;
+    options.exited_retention_ns = 300 * NS_PER_SEC;
+    struct core *core = core_make(&options);
+    struct agent_spec spec = spec_make("a", 0);
+    spec.philosophy = AC_COT;
+    spec.owner_uid = 1000;
+    assert_int_equal(agent_spec_set_label(&spec, "team", "web", NULL), 0);
+    core_tick(core, &world.sample);
+    assert_int_equal(core_agent_add(core, &spec, world.sample.when, NULL, NULL), 0);
+    for (int judged = 0; judged < 2; judged++) {
+        world_pass(&world, 60);
+        core_tick(core, &world.sample);
+        assert_int_equal(state_of(core, "a"), AGENT_EXITED);
+        drain(core, EVENT_AGENT_EXITED, NULL);
+        world_pass(&world, 5);
+        ac_usage_init(&usage);
+        if (judged)
+            assert_int_equal(core_check(core, "a", &usage, world.sample.when), 0);
+        else
+            report(core, "a", 10, world.sample.when);
+        const struct agent *agent = registry_get(core_registry(core), "a");
+        assert_int_equal(agent->state, AGENT_RUNNING);
+        assert_int_equal(agent->added.mono.ns, world.sample.when.mono.ns);
+        assert_memory_equal(&agent->spec, &spec, sizeof(spec));
+        assert_int_equal(drain(core, EVENT_AGENT_ADDED, &event), 1);
+        assert_int_equal(event.owner_uid, 1000);
+    }
+    world_pass(&world, 60);
+    core_tick(core, &world.sample);
+    world_pass(&world, 300);
+    core_tick(core, &world.sample);
+    assert_null(registry_get(core_registry(core), "a"));
+    core_free(core);
+}
+
+/* Neither a restart nor a reload makes it exit at once, and without a time limit nothing does. */
+static void test_silence_counts_from_the_restart(void **state)
+{
+    struct world world;
+    struct core_options options;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    struct core *core = core_make(&options);
+    struct agent_spec spec = spec_make("a", 0);
+    struct moment before = {
+        .mono = {1 * NS_PER_SEC}, .wall_ns = world.sample.when.wall_ns - 999 * (int64_t)NS_PER_SEC};
+    core_tick(core, &world.sample);
+    assert_int_equal(core_agent_add(core, &spec, before, NULL, NULL), 0);
+    world_pass(&world, 59);
+    core_tick(core, &world.sample);
+    options.report_timeout_ns = 60 * NS_PER_SEC;
+    assert_int_equal(core_reconfigure(core, &options, NULL), 0);
+    core_tick(core, &world.sample);
+    assert_int_equal(state_of(core, "a"), AGENT_RUNNING);
+    options.report_timeout_ns = 0;
+    assert_int_equal(core_reconfigure(core, &options, NULL), 0);
+    world_pass(&world, 86400);
+    core_tick(core, &world.sample);
+    assert_int_equal(state_of(core, "a"), AGENT_RUNNING);
+    options.report_timeout_ns = 60 * NS_PER_SEC;
+    assert_int_equal(core_reconfigure(core, &options, NULL), 0);
+    core_tick(core, &world.sample);
+    assert_int_equal(state_of(core, "a"), AGENT_EXITED);
+    core_free(core);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +318,9 @@ int main(void)
         cmocka_unit_test(test_reconfiguration),
         cmocka_unit_test(test_restored_alerts),
         cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_silent_agents_exit),
+        cmocka_unit_test(test_silent_agents_return),
+        cmocka_unit_test(test_silence_counts_from_the_restart),
     };
     return cmocka_run_group_tests_name("core_life", tests, NULL, NULL);
 }
