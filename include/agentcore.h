@@ -174,7 +174,7 @@ struct ac_agent_config {
     const char *agent_template;        /* [NULL] agents of one template are predicted together */
     double max_cpu_cores;              /* [0 = no limit] cores */
     double max_memory_mb;              /* [0 = no limit] MiB */
-    double max_execution_time_seconds; /* [0 = no limit] */
+    double max_execution_time_seconds; /* [0 = no limit] since it was added, suspended time too */
     uint64_t max_file_descriptors;     /* [0 = no limit] */
 };
 

@@ -22,7 +22,8 @@ int64_t clock_wall_ns(void)
 
 struct moment clock_moment(void)
 {
-    return (struct moment){.mono = clock_mono(), .wall_ns = clock_wall_ns()};
+    return (struct moment){
+        .mono = clock_mono(), .wall_ns = clock_wall_ns(), .boot_ns = clock_boot_ns()};
 }
 
 struct mono clock_mono_coarse(void)
@@ -33,7 +34,8 @@ struct mono clock_mono_coarse(void)
 struct moment clock_moment_coarse(void)
 {
     return (struct moment){.mono = {clock_read(CLOCK_MONOTONIC_COARSE)},
-        .wall_ns = (int64_t)clock_read(CLOCK_REALTIME_COARSE)};
+        .wall_ns = (int64_t)clock_read(CLOCK_REALTIME_COARSE),
+        .boot_ns = clock_boot_ns()};
 }
 
 uint64_t clock_boot_ns(void)

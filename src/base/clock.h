@@ -14,10 +14,13 @@ struct mono {
     uint64_t ns;
 };
 
-/* A moment on both clocks: mono for intervals, wall (ns since 1970 UTC) for people and storage. */
+/* A moment on all clocks: mono for intervals in which we run, wall (ns since 1970 UTC) for people
+ * and storage, boot (CLOCK_BOOTTIME, 0 = not known) for how long something has lasted, suspended
+ * time included. */
 struct moment {
     struct mono mono;
     int64_t wall_ns;
+    uint64_t boot_ns;
 };
 
 struct mono clock_mono(void);
@@ -37,6 +40,15 @@ uint64_t clock_boot_ns(void);
 static inline uint64_t mono_since(struct mono later, struct mono earlier)
 {
     return later.ns > earlier.ns ? later.ns - earlier.ns : 0;
+}
+
+/* What a clock on the wall that nobody sets would have counted between the two: suspended time
+ * too, where both know it. 0 where the order is the other way round. */
+static inline uint64_t moment_since(struct moment later, struct moment earlier)
+{
+    if (later.boot_ns == 0 || earlier.boot_ns == 0)
+        return mono_since(later.mono, earlier.mono);
+    return later.boot_ns > earlier.boot_ns ? later.boot_ns - earlier.boot_ns : 0;
 }
 
 #endif

@@ -182,7 +182,7 @@ static void core_check_oom(struct core *core, const struct agent *agent)
 static void core_check_time(struct core *core, const struct agent *agent)
 {
     double limit = agent->spec.limits.max_execution_time_seconds;
-    double age = (double)mono_since(core->now.mono, agent->added.mono) / NS_PER_SEC;
+    double age = (double)moment_since(core->now, agent->added) / NS_PER_SEC;
     if (limit <= 0 || age < limit)
         return;
     char text[256];
@@ -304,7 +304,7 @@ static void exit_text(
         snprintf(memory, sizeof(memory), "at most %.1f MiB",
             (double)agent->totals.memory_peak_bytes / USAGE_MIB);
     snprintf(event->text, sizeof(event->text), "agent %s %s after %.1f s: %s, %s", agent->spec.id,
-        why, (double)mono_since(end.mono, agent->added.mono) / NS_PER_SEC, cpu, memory);
+        why, (double)moment_since(end, agent->added) / NS_PER_SEC, cpu, memory);
 }
 
 /* An agent whose processes are gone, or who is silent: then it ended with its last word. */
@@ -315,6 +315,7 @@ static void core_agent_ended(struct core *core, const struct agent *agent)
     if (silent_ns > 0) {
         end.mono.ns -= silent_ns;
         end.wall_ns -= (int64_t)silent_ns;
+        end.boot_ns -= MIN(end.boot_ns, silent_ns);
         (void)registry_end(core->registry, agent->spec.id, core->now);
     }
     struct event *event = core_event_new(core, EVENT_AGENT_EXITED, agent->spec.id);
@@ -405,7 +406,7 @@ int core_tick(struct core *core, const struct sample *sample)
     int r = registry_apply(core->registry, sample, &changes);
     if (r < 0)
         return r;
-    core->now = sample->when;
+    core->now = sample_moment(sample);
     core->ticked = sample->when.mono;
     core_tick_machine(core);
     core_tick_agents(core);

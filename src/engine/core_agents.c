@@ -162,8 +162,7 @@ void core_learn(struct core *core, const struct agent *agent, struct moment now)
         .memory_peak_mb = totals->known & TOTALS_KNOWN_MEMORY
                               ? (double)totals->memory_peak_bytes / USAGE_MIB
                               : NAN,
-        .execution_time_seconds =
-            (double)mono_since(now.mono, agent->added.mono) / (double)NS_PER_SEC,
+        .execution_time_seconds = (double)moment_since(now, agent->added) / (double)NS_PER_SEC,
     };
     if (isnan(run.cpu_peak_percent) && isnan(run.memory_peak_mb))
         return;

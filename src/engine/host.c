@@ -23,7 +23,8 @@ struct host {
     struct core *core;
     ac_clock_fn clock;
     void *clock_userdata;
-    _Atomic int64_t wall_offset_ns; /* wall time less monotonic time, as of .offset_at_ns */
+    _Atomic int64_t wall_offset_ns;  /* wall time less monotonic time, as of .offset_at_ns */
+    _Atomic uint64_t boot_offset_ns; /* time since boot less monotonic time */
     _Atomic uint64_t offset_at_ns;
     struct handler *handlers[HOST_HANDLERS_MAX];
     size_t n_handlers;
@@ -75,8 +76,8 @@ void host_free(struct host *host)
     mem_free(host);
 }
 
-/* One clock is read, the other follows from it: their distance is looked up every 100 ms, so that
- * a step of the wall clock is seen that soon. */
+/* One clock is read, the others follow from it: their distance is looked up every 100 ms, so that
+ * a step of the wall clock, or a suspension, is seen that soon. */
 struct moment host_now(struct host *host)
 {
     struct mono mono = clock_mono_coarse();
@@ -85,12 +86,16 @@ struct moment host_now(struct host *host)
         struct moment both = clock_moment_coarse();
         atomic_store_explicit(
             &host->wall_offset_ns, both.wall_ns - (int64_t)both.mono.ns, memory_order_relaxed);
+        atomic_store_explicit(
+            &host->boot_offset_ns, both.boot_ns - both.mono.ns, memory_order_relaxed);
         atomic_store_explicit(&host->offset_at_ns, both.mono.ns, memory_order_relaxed);
     }
     int64_t offset = atomic_load_explicit(&host->wall_offset_ns, memory_order_relaxed);
     struct moment now = {.mono = mono, .wall_ns = (int64_t)mono.ns + offset};
     if (host->clock)
-        now.mono.ns = host->clock(host->clock_userdata);
+        now.mono.ns = host->clock(host->clock_userdata); /* which knows of no other time */
+    else
+        now.boot_ns = mono.ns + atomic_load_explicit(&host->boot_offset_ns, memory_order_relaxed);
     return now;
 }
 

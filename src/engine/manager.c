@@ -324,7 +324,7 @@ EXPORT int ac_manager_attach(struct ac_manager *manager, const struct ac_agent_c
     pthread_mutex_unlock(&manager->sample_lock);
     if (r < 0)
         return r;
-    struct moment now = host_now(manager->host);
+    struct moment now = clock_moment(); /* its time counts from here */
     r = core_agent_attach(host_lock(manager->host), &spec, now, NULL, error);
     host_unlock(manager->host);
     if (r == 0)

@@ -223,4 +223,12 @@ struct sample {
     uint64_t lost; /* records that did not fit since the start: counted, shown, never hidden */
 };
 
+/* When it was taken, on all clocks: a recording has .boot_ns only. */
+static inline struct moment sample_moment(const struct sample *sample)
+{
+    struct moment moment = sample->when;
+    moment.boot_ns = sample->boot_ns;
+    return moment;
+}
+
 #endif

@@ -53,7 +53,7 @@ static const struct schema_field limits_fields[] = {
     {.name = "max_execution_time_seconds",
         .kind = FIELD_NUMBER,
         .flags = FIELD_NULLABLE,
-        .help = "Seconds since it was added; null or 0 = no limit",
+        .help = "Seconds since it was added, suspended time included; null or 0 = no limit",
         .maximum = 1e9,
         AT(struct limits_body, max_execution_time_seconds)},
     {.name = "max_file_descriptors",

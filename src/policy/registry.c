@@ -133,7 +133,7 @@ static void agent_drop(struct registry *registry, struct agent *agent)
 /* ---- Agents */
 
 static void account_claim(struct registry *registry, struct account *account, int32_t pid,
-    uint64_t start_ticks, struct mono now)
+    uint64_t start_ticks, struct moment now)
 {
     account->rooted = account->pending = true;
     registry->n_pending++;
@@ -181,7 +181,7 @@ int registry_add(struct registry *registry, const struct agent_spec *spec, struc
     struct account *account = &registry->accounts[agent->slot];
     account->agent = agent;
     if (spec->root_pid > 0)
-        account_claim(registry, account, spec->root_pid, spec->root_start_ticks, now.mono);
+        account_claim(registry, account, spec->root_pid, spec->root_start_ticks, now);
     registry->count++;
     *ret_agent = TAKE_PTR(agent);
     return 0;
@@ -195,9 +195,9 @@ int registry_set_root(struct registry *registry, const struct agent_spec *spec)
     struct account *account = &registry->accounts[agent->slot];
     if (account->rooted)
         return -EEXIST;
-    struct mono claimed = agent->added.mono;
-    if (registry->sampled && registry->when.mono.ns > claimed.ns)
-        claimed = registry->when.mono;
+    struct moment claimed = agent->added;
+    if (registry->sampled && registry->when.mono.ns > claimed.mono.ns)
+        claimed = registry->when;
     account_claim(registry, account, spec->root_pid, spec->root_start_ticks, claimed);
     uint32_t owner = agent->spec.owner_uid;
     agent->spec = *spec;

@@ -40,7 +40,7 @@ int registry_apply(
     publish_gpus(registry, sample);
     if (sample->n_procs > 0)
         members_sweep(registry, sample);
-    registry->when = sample->when;
+    registry->when = sample_moment(sample);
     registry->sampled = true;
     *ret_changes = (struct registry_changes){
         .exited = registry->exited,

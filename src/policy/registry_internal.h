@@ -115,7 +115,7 @@ struct account {
     bool adopted;     /* its root was seen */
     bool fresh;       /* the root was made for the agent: its whole life counts */
     bool exited;
-    struct mono claimed; /* when the root was named */
+    struct moment claimed; /* when the root was named */
     uint64_t root_start_ticks;
     int32_t root_pid;
     uint64_t since_ticks; /* processes born from here on count whole */

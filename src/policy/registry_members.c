@@ -211,7 +211,7 @@ static void account_adopt(
     struct registry *registry, struct account *account, const struct sample *sample, uint32_t i)
 {
     const struct proc_record *proc = &sample->procs[i];
-    uint64_t age = mono_since(sample->when.mono, account->claimed);
+    uint64_t age = moment_since(sample_moment(sample), account->claimed);
     uint64_t claimed_boot = sample->boot_ns > age ? sample->boot_ns - age : 0;
     uint64_t root_boot =
         proc->start_ticks > UINT64_MAX / TICK_NS ? UINT64_MAX : proc->start_ticks * TICK_NS;
@@ -257,7 +257,7 @@ static void adopt_roots(struct registry *registry, const struct sample *sample)
         if (i && (account->root_start_ticks == 0 ||
                      account->root_start_ticks == sample->procs[i - 1].start_ticks)) {
             account_adopt(registry, account, sample, i - 1);
-        } else if (sample->when.mono.ns > account->claimed.ns) {
+        } else if (sample->when.mono.ns > account->claimed.mono.ns) {
             root_missed(registry, account, i == 0);
         }
     }

@@ -350,7 +350,7 @@ static void publish_state(
     agent->threads = account->threads;
     if (account->live == 0) {
         agent->state = AGENT_EXITED;
-        agent->ended = sample->when;
+        agent->ended = sample_moment(sample);
         account->exited = true;
         ac_usage_init(&agent->measured);
         registry->exited[registry->n_exited++] = agent->slot;

@@ -23,7 +23,7 @@
 enum { BUSY_TIMEOUT_MS = 1000, PATH_SIZE_MAX = 4096 };
 
 static const char *const statements[SQL_COUNT] = {
-    [SQL_PUT_AGENT] = "INSERT OR REPLACE INTO agent VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [SQL_PUT_AGENT] = "INSERT OR REPLACE INTO agent VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [SQL_REMOVE_AGENT] = "DELETE FROM agent WHERE id = ?",
     [SQL_EACH_AGENT] = "SELECT * FROM agent ORDER BY added_ns, id",
     [SQL_PUT_ALERT] = "INSERT OR REPLACE INTO alert VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",

@@ -31,14 +31,15 @@ int store_begin(struct store *store, struct ac_error *error);
 int store_commit(struct store *store, struct ac_error *error);
 void store_rollback(struct store *store);
 
-int store_put_agent(struct store *store, const struct agent_spec *spec, int64_t added_ns,
+/* Of @added the wall time is kept and, good for the boot @boot_id, the time since boot. */
+int store_put_agent(struct store *store, const struct agent_spec *spec, struct moment added,
     uint64_t boot_id, struct ac_error *error);
 int store_remove_agent(struct store *store, const char *id, struct ac_error *error); /* 0: gone */
 
 /* Callbacks of all store_each_...: a non-zero return ends the walk and is returned. They may
  * write, but not walk the same table. */
 typedef int (*store_agent_fn)(
-    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id);
+    void *userdata, const struct agent_spec *spec, struct moment added, uint64_t boot_id);
 int store_each_agent(
     struct store *store, store_agent_fn each, void *userdata, struct ac_error *error);
 

@@ -28,7 +28,7 @@ static int run_keyed(struct store *store, enum store_sql which, const char *key,
 
 /* ---- Agents ------------------------------------------------------------------------------- */
 
-int store_put_agent(struct store *store, const struct agent_spec *spec, int64_t added_ns,
+int store_put_agent(struct store *store, const struct agent_spec *spec, struct moment added,
     uint64_t boot_id, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
@@ -48,8 +48,9 @@ int store_put_agent(struct store *store, const struct agent_spec *spec, int64_t 
     bind_int(&binder, spec->root_pid);
     bind_u64(&binder, spec->root_start_ticks);
     bind_bytes(&binder, spec->labels, spec->labels_size);
-    bind_int(&binder, added_ns);
+    bind_int(&binder, added.wall_ns);
     bind_u64(&binder, boot_id);
+    bind_u64(&binder, added.boot_ns);
     r = sql_bound(store, &binder, error);
     return r < 0 ? r : sql_run(store, statement, "storing an agent", error);
 }
@@ -59,8 +60,8 @@ int store_remove_agent(struct store *store, const char *id, struct ac_error *err
     return run_keyed(store, SQL_REMOVE_AGENT, id, "removing an agent", error);
 }
 
-static bool read_agent(sqlite3_stmt *statement, struct agent_spec *ret_spec, int64_t *ret_added_ns,
-    uint64_t *ret_boot_id)
+static bool read_agent(sqlite3_stmt *statement, struct agent_spec *ret_spec,
+    struct moment *ret_added, uint64_t *ret_boot_id)
 {
     struct reader reader = {.statement = statement};
     memset(ret_spec, 0, sizeof(*ret_spec));
@@ -78,8 +79,9 @@ static bool read_agent(sqlite3_stmt *statement, struct agent_spec *ret_spec, int
     ret_spec->root_start_ticks = read_u64(&reader);
     ret_spec->labels_size =
         (uint32_t)read_bytes(&reader, ret_spec->labels, sizeof(ret_spec->labels));
-    *ret_added_ns = read_int(&reader);
+    *ret_added = (struct moment){.wall_ns = read_int(&reader)};
     *ret_boot_id = read_u64(&reader);
+    ret_added->boot_ns = read_u64(&reader);
     return !reader.damaged && known && pid >= 0 && pid <= INT32_MAX &&
            ac_agent_id_valid(ret_spec->id) &&
            agent_labels_sound(ret_spec->labels, ret_spec->labels_size);
@@ -94,14 +96,14 @@ int store_each_agent(
         return r;
     for (;;) {
         struct agent_spec spec;
-        int64_t added_ns;
+        struct moment added;
         uint64_t boot_id;
         r = sql_step(store, statement, "reading agents", error);
         if (r <= 0)
             return r;
-        if (!read_agent(statement, &spec, &added_ns, &boot_id))
+        if (!read_agent(statement, &spec, &added, &boot_id))
             return fail_row(store, "agent", error);
-        r = each(userdata, &spec, added_ns, boot_id);
+        r = each(userdata, &spec, added, boot_id);
         if (r != 0)
             return r;
     }

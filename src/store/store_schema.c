@@ -51,5 +51,10 @@ static const char version_1[] =
 /* Usage over time is in a database of its own (hist_db.h). */
 static const char version_2[] = "DROP TABLE history_minute; DROP TABLE history_subject;";
 
-const char *const store_migrations[] = {version_1, version_2};
+/* The clock of that boot, which also counts suspended time, when the agent was added; 0 = not
+ * known. */
+static const char version_3[] =
+    "ALTER TABLE agent ADD COLUMN added_boot_ns INTEGER NOT NULL DEFAULT 0;";
+
+const char *const store_migrations[] = {version_1, version_2, version_3};
 const int store_schema_version = ARRAY_SIZE(store_migrations);

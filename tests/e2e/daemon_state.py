@@ -80,6 +80,28 @@ def acknowledged_means_committed():
 
 
 @test
+def execution_time_goes_on():
+    """an agent's time goes on over a restart, by a clock that nobody sets"""
+    directory = tap.directory()
+    daemon = state_daemon(os.path.join(directory, "state"))
+    with open("/proc/uptime", encoding="ascii") as file:
+        uptime = float(file.read().split()[0])
+    process = start()
+    attach(daemon, "long", process.pid, limits={"max_execution_time_seconds": uptime / 2})
+    for column, fires in (("added_ns = 1", False), ("added_boot_ns = 1", True)):
+        kill9(daemon)
+        with sqlite3.connect(os.path.join(directory, "state", "agentcore.db")) as database:
+            database.execute(f"UPDATE agent SET {column}")
+        database.close()
+        daemon.start()
+        ticks(daemon, 3)
+        found = alerts(daemon, agent="long")
+        equal([a["rule"] for a in found], ["execution_time"] if fires else [], column)
+    check(found[0]["current_value"] >= uptime, found)
+    clean_end(daemon)
+
+
+@test
 def silence_ends():
     """an agent that stops reporting exits for good, and comes back by reporting"""
     state = os.path.join(tap.directory(), "state")

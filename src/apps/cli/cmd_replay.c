@@ -81,10 +81,10 @@ static void keep_agent(struct replay *replay, const struct agent *agent)
         replay->ended = ended;
         replay->ended_capacity = capacity;
     }
-    struct mono end = agent->state == AGENT_EXITED ? agent->ended.mono : replay->now.mono;
+    struct moment end = agent->state == AGENT_EXITED ? agent->ended : replay->now;
     struct ended_agent *kept = &replay->ended[replay->n_ended++];
     *kept = (struct ended_agent){.totals = agent->totals,
-        .seconds = (double)mono_since(end, agent->added.mono) / NS_PER_SEC,
+        .seconds = (double)moment_since(end, agent->added) / NS_PER_SEC,
         .gpu_memory_peak_mb = agent->gpu_memory_peak_mb,
         .pss_mb = agent->pss_mb};
     snprintf(kept->id, sizeof(kept->id), "%s", agent->spec.id);
@@ -183,7 +183,7 @@ static int replay_samples(struct replay *replay, struct collector_source *source
         keep_pace(replay, gap);
         if (replay->samples > 0)
             replay->seconds += (double)gap / NS_PER_SEC;
-        replay->now = sample.when;
+        replay->now = sample_moment(&sample);
         r = apply_told(replay);
         if (r == 0)
             r = core_tick(replay->core, &sample);

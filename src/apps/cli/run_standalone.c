@@ -159,7 +159,7 @@ int run_standalone(struct cli *cli, struct standalone *run)
     struct running running = {0};
     struct standalone_result result = {0};
     struct ac_error error = {0};
-    struct mono start = clock_mono();
+    struct moment start = clock_moment();
     int r = child_prepare(&running.setting);
     if (r < 0)
         return cli_fail(cli, EXIT_FAILED, "cannot become a subreaper: %s", strerror(-r));
@@ -174,7 +174,7 @@ int run_standalone(struct cli *cli, struct standalone *run)
     if (meter_new(&run->spec, running.forks, &running.meter, &error) < 0)
         cli_fail(cli, 0, "%s; the command runs unmetered", error.message);
     run_to_end(&running);
-    result.wall_seconds = (double)mono_since(clock_mono(), start) / (double)NS_PER_SEC;
+    result.wall_seconds = (double)moment_since(clock_moment(), start) / (double)NS_PER_SEC;
     finish(&running, run, &result);
     report(cli, run, &result);
     meter_free(running.meter);

@@ -65,7 +65,7 @@ static void state_failed(struct daemon *daemon, const struct ac_error *error)
 
 static int put_agent(struct daemon *daemon, const struct agent *agent, struct ac_error *error)
 {
-    return store_put_agent(daemon->store, &agent->spec, agent->added.wall_ns,
+    return store_put_agent(daemon->store, &agent->spec, agent->added,
         registry_machine(core_registry(daemon->core))->boot_id, error);
 }
 
@@ -164,9 +164,9 @@ void persist_end(struct daemon *daemon)
 /* ---- Making good after trouble */
 
 static int collect_id(
-    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot)
+    void *userdata, const struct agent_spec *spec, struct moment added, uint64_t boot)
 {
-    (void)added_ns;
+    (void)added;
     (void)boot;
     return buf_append(userdata, spec->id, strlen(spec->id) + 1);
 }
@@ -432,22 +432,33 @@ static bool agent_lives(
     return groups_populated(restore->daemon, spec->id);
 }
 
+/* When an agent was added, on this start's clocks. One that an older version wrote tells it by the
+ * wall clock alone. */
+static struct moment restore_added(const struct restore *restore, struct moment added)
+{
+    const struct moment *now = &restore->now;
+    uint64_t age = now->wall_ns > added.wall_ns ? (uint64_t)(now->wall_ns - added.wall_ns) : 0;
+    if (added.boot_ns > 0)
+        age = moment_since(*now, added);
+    else
+        added.boot_ns = now->boot_ns - MIN(age, now->boot_ns);
+    added.mono.ns = now->mono.ns - MIN(age, now->mono.ns);
+    return added;
+}
+
 static int restore_agent(
-    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id)
+    void *userdata, const struct agent_spec *spec, struct moment added, uint64_t boot_id)
 {
     struct restore *restore = userdata;
     if (!agent_lives(restore, spec, boot_id)) {
         restore->gone++;
         if (boot_id == restore->boot_id)
-            replay_ended(restore->daemon, spec, added_ns);
+            replay_ended(restore->daemon, spec, added.wall_ns);
         return buf_append(&restore->lost, spec->id, strlen(spec->id) + 1);
     }
-    uint64_t age =
-        restore->now.wall_ns > added_ns ? (uint64_t)(restore->now.wall_ns - added_ns) : 0;
-    struct moment added = {
-        .mono = {restore->now.mono.ns - MIN(age, restore->now.mono.ns)}, .wall_ns = added_ns};
     struct ac_error error;
-    if (core_agent_add(restore->daemon->core, spec, added, NULL, &error) < 0)
+    if (core_agent_add(restore->daemon->core, spec, restore_added(restore, added), NULL, &error) <
+        0)
         log_event(LOG_LEVEL_WARNING, "agent not restored", log_str("reason", error.message));
     else if (++restore->agents % DRAIN_AFTER == 0)
         daemon_drain(restore->daemon); /* the collector must hear of each of them */

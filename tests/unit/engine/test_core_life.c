@@ -164,6 +164,38 @@ static void test_replay(void **state)
     }
 }
 
+/* Execution time goes on while the machine is suspended, and no step of the clock moves it. */
+static void test_execution_time(void **state)
+{
+    struct world world;
+    struct event event;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    spec.limits.max_execution_time_seconds = 1000;
+    core_tick(core, &world.sample);
+    world_proc(&world, 10, 1);
+    assert_int_equal(core_agent_add(core, &spec, sample_moment(&world.sample), NULL, NULL), 0);
+    world_pass(&world, 400);
+    world.sample.when.wall_ns += 86400 * (int64_t)NS_PER_SEC;
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, NULL), 0);
+    world.sample.boot_ns += 700 * NS_PER_SEC; /* suspended */
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, &event), 1);
+    assert_string_equal(event.of.alert.rule, "execution_time");
+    assert_true(event.of.alert.current_value == 1101);
+    world.sample.n_procs = 0;
+    world_proc(&world, 1, 0);
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_AGENT_EXITED, &event), 1);
+    assert_non_null(strstr(event.text, "ended after 1102.0 s"));
+    core_free(core);
+}
+
 static void report(struct core *core, const char *id, double memory_percent, struct moment now)
 {
     struct ac_usage usage;
@@ -318,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_reconfiguration),
         cmocka_unit_test(test_restored_alerts),
         cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_execution_time),
         cmocka_unit_test(test_silent_agents_exit),
         cmocka_unit_test(test_silent_agents_return),
         cmocka_unit_test(test_silence_counts_from_the_restart),

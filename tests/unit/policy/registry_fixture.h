@@ -32,7 +32,8 @@ struct world {
 static inline struct moment world_moment(const struct world *world)
 {
     return (struct moment){.mono = {world->boot_ns - SEC(200)},
-        .wall_ns = (int64_t)(SEC(1700000000) + world->boot_ns)};
+        .wall_ns = (int64_t)(SEC(1700000000) + world->boot_ns),
+        .boot_ns = world->boot_ns};
 }
 
 static inline void world_init(struct world *world)

@@ -82,6 +82,25 @@ static void test_fresh_root_counts_whole_at_its_own_pace(void **state)
     world_done(&world);
 }
 
+/* Suspended between its announcement and the first sample, it is as fresh as before. */
+static void test_fresh_root_over_a_suspension(void **state)
+{
+    struct world world;
+    (void)state;
+    world_init(&world);
+    world_fork(&world, 10, 1);
+    world_pass(&world, MSEC(300));
+    world_find(&world, 10)->utime_ns = MSEC(200);
+    const struct agent *agent = world_add(&world, "a", 10);
+    world.sample.when = world_moment(&world);
+    world.boot_ns += SEC(3600);
+    world.sample.boot_ns = world.boot_ns;
+    world.sample.procs = world.procs;
+    assert_int_equal(registry_apply(world.registry, &world.sample, &world.changes), 0);
+    assert_int_equal(agent->totals.cpu_ns, MSEC(200));
+    world_done(&world);
+}
+
 static void test_attached_tree_counts_from_adoption(void **state)
 {
     struct world world;
@@ -541,6 +560,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage_of_a_tree),
         cmocka_unit_test(test_fresh_root_counts_whole_at_its_own_pace),
+        cmocka_unit_test(test_fresh_root_over_a_suspension),
         cmocka_unit_test(test_attached_tree_counts_from_adoption),
         cmocka_unit_test(test_rates_leave_suspended_time_out),
         cmocka_unit_test(test_children_reaped_between_samples),

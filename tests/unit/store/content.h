@@ -42,22 +42,27 @@ static inline struct agent_spec make_agent(const char *id)
     return spec;
 }
 
+static inline struct moment at(int64_t ns)
+{
+    return (struct moment){.mono = {3}, .wall_ns = ns, .boot_ns = UINT64_MAX - (uint64_t)ns};
+}
+
 struct seen {
     unsigned count;
     unsigned stop_at; /* return 7 at that one */
     struct agent_spec agent;
-    int64_t added_ns;
+    struct moment added;
     uint64_t boot_id;
     struct ac_alert alerts[8];
     struct ac_allocation allocation;
 };
 
 static inline int see_agent(
-    void *userdata, const struct agent_spec *spec, int64_t added_ns, uint64_t boot_id)
+    void *userdata, const struct agent_spec *spec, struct moment added, uint64_t boot_id)
 {
     struct seen *seen = userdata;
     seen->agent = *spec;
-    seen->added_ns = added_ns;
+    seen->added = added;
     seen->boot_id = boot_id;
     return ++seen->count == seen->stop_at ? 7 : 0;
 }

@@ -61,20 +61,21 @@ static void agents_survive(void **state)
     struct temporary directory cleanup_directory = temporary_make();
     struct store *store = open_good(&directory);
     struct agent_spec spec = make_agent("a-1"), other = make_agent("b_2");
-    assert_int_equal(store_put_agent(store, &spec, 5, UINT64_MAX, NULL), 0);
-    assert_int_equal(store_put_agent(store, &other, 6, 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &spec, at(5), UINT64_MAX, NULL), 0);
+    assert_int_equal(store_put_agent(store, &other, at(6), 1, NULL), 0);
     assert_int_equal(store_remove_agent(store, "b_2", NULL), 0);
     assert_int_equal(store_remove_agent(store, "never", NULL), 0);
     spec.root_pid = 0;
-    assert_int_equal(store_put_agent(store, &spec, 7, UINT64_MAX - 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &spec, at(7), UINT64_MAX - 1, NULL), 0);
     store_close(store);
     store = open_good(&directory);
     struct seen seen = {0};
     assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 0);
     assert_int_equal(seen.count, 1);
     assert_memory_equal(&seen.agent, &spec, sizeof(spec));
-    assert_true(seen.added_ns == 7 && seen.boot_id == UINT64_MAX - 1);
-    store_put_agent(store, &other, 9, 1, NULL);
+    assert_true(seen.added.wall_ns == 7 && seen.added.boot_ns == at(7).boot_ns);
+    assert_true(seen.boot_id == UINT64_MAX - 1);
+    store_put_agent(store, &other, at(9), 1, NULL);
     seen = (struct seen){.stop_at = 1};
     assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 7);
     store_close(store);
@@ -184,19 +185,19 @@ static void commits_nest(void **state)
     store_rollback(store);
     assert_int_equal(store_begin(store, NULL), 0);
     assert_int_equal(store_begin(store, NULL), 0);
-    assert_int_equal(store_put_agent(store, &a, 1, 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &a, at(1), 1, NULL), 0);
     assert_int_equal(store_commit(store, NULL), 0);
     store_rollback(store);
     assert_int_equal(count_agents(store), 0);
     assert_int_equal(store_begin(store, NULL), 0);
     assert_int_equal(store_begin(store, NULL), 0);
     store_rollback(store); /* the inner part fails: so does the whole */
-    assert_int_equal(store_put_agent(store, &a, 1, 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &a, at(1), 1, NULL), 0);
     assert_int_equal(store_commit(store, &error), -ECANCELED);
     assert_int_equal(count_agents(store), 0);
     assert_int_equal(store_begin(store, NULL), 0);
-    assert_int_equal(store_put_agent(store, &a, 1, 1, NULL), 0);
-    assert_int_equal(store_put_agent(store, &b, 1, 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &a, at(1), 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &b, at(1), 1, NULL), 0);
     assert_int_equal(store_commit(store, NULL), 0);
     assert_int_equal(count_agents(store), 2);
     store_close(store);
@@ -254,11 +255,11 @@ static void newer_schema_is_refused(void **state)
     struct temporary directory cleanup_directory = temporary_make();
     struct agent_spec spec = make_agent("a");
     struct store *store = open_good(&directory);
-    assert_int_equal(store_put_agent(store, &spec, 1, 1, NULL), 0);
+    assert_int_equal(store_put_agent(store, &spec, at(1), 1, NULL), 0);
     store_close(store);
     run_sql(&directory, "PRAGMA user_version = 1000");
     fails(&directory, -EPROTONOSUPPORT, "has schema version 1000");
-    run_sql(&directory, "PRAGMA user_version = 2");
+    run_sql(&directory, "PRAGMA user_version = 3");
     store = open_good(&directory);
     assert_int_equal(count_agents(store), 1);
     store_close(store);
@@ -279,7 +280,10 @@ static void first_schema_is_taken_over(void **state)
         "INSERT INTO history_subject VALUES (1, 'a', 5, 6);"
         "INSERT INTO history_minute (minute, subject, samples) VALUES (5, 1, 60)");
     struct store *store = open_good(&directory);
-    assert_int_equal(count_agents(store), 1);
+    struct seen seen = {0};
+    assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 0);
+    assert_int_equal(seen.count, 1);
+    assert_true(seen.added.wall_ns == 1 && seen.added.boot_ns == 0);
     assert_int_equal(store_verify(store, NULL), 0);
     store_close(store);
     run_sql(&directory, "CREATE TABLE history_subject (x); CREATE TABLE history_minute (x);"
@@ -305,7 +309,7 @@ static void fill(const struct temporary *directory, int agents)
         char id[32];
         snprintf(id, sizeof(id), "agent-%d", i);
         struct agent_spec spec = make_agent(id);
-        assert_int_equal(store_put_agent(store, &spec, i, 1, NULL), 0);
+        assert_int_equal(store_put_agent(store, &spec, at(i), 1, NULL), 0);
     }
     assert_int_equal(store_commit(store, NULL), 0);
     assert_int_equal(store_verify(store, NULL), 0);

@@ -30,7 +30,7 @@ static void full_disk_loses_nothing_written_before(void **state)
         char id[32];
         snprintf(id, sizeof(id), "agent-%d", written);
         struct agent_spec spec = make_agent(id);
-        r = store_put_agent(store, &spec, written, 1, &error);
+        r = store_put_agent(store, &spec, at(written), 1, &error);
     }
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
     assert_int_equal(r, -ENOSPC);
@@ -38,7 +38,7 @@ static void full_disk_loses_nothing_written_before(void **state)
     assert_true(written > 10);
     assert_int_equal(count_agents(store), written);
     struct agent_spec spec = make_agent("later"); /* with space it goes on by itself */
-    assert_int_equal(store_put_agent(store, &spec, 1, 1, &error), 0);
+    assert_int_equal(store_put_agent(store, &spec, at(1), 1, &error), 0);
     assert_int_equal(store_verify(store, NULL), 0);
     store_close(store);
     store = open_good(&directory);
@@ -59,7 +59,7 @@ static int work(const struct temporary *directory)
     if (r == 0)
         r = store_begin(store, &error);
     if (r == 0) {
-        r = store_put_agent(store, &spec, 1, 1, &error);
+        r = store_put_agent(store, &spec, at(1), 1, &error);
         if (r == 0)
             r = store_put_alert(store, &alert, &error);
         if (r == 0)
@@ -125,7 +125,7 @@ static void write_for_ever(const struct temporary *directory, int from, int ackn
         memset(bytes, i, sizeof(bytes));
         if (i % 3 == 0 && store_begin(store, NULL) < 0)
             _exit(2);
-        if (store_put_agent(store, &spec, i, 1, NULL) < 0 ||
+        if (store_put_agent(store, &spec, at(i), 1, NULL) < 0 ||
             store_put_blob(store, "b", bytes, sizeof(bytes), NULL) < 0)
             _exit(3);
         if (i % 3 == 0 && store_commit(store, NULL) < 0)
