@@ -290,8 +290,9 @@ static double ask(struct load *load, enum query which, int agent)
         r = history_range(
             load->history, name, end - HOUR * SECOND, end, 0, 100000, count_point, &points, NULL);
     else if (which == P95_OF_WEEK)
-        r = history_quantile(
-            load->history, AC_CPU, &name, 1, 0.95, end - WEEK * SECOND, end, &value, &info, NULL);
+        r = history_quantile(load->history, AC_CPU,
+            &(const struct history_whose){name, HISTORY_ANYBODY}, 1, 0.95, end - WEEK * SECOND, end,
+            &value, &info, NULL);
     else
         r = history_top(load->history, AC_CPU, HISTORY_MEAN, end - HOUR * SECOND, end, 10, NULL,
             NULL, best, NULL, NULL);

@@ -114,6 +114,12 @@ bool call_owns(const struct net_call *call, const struct agent *agent)
     return peer->privileged || agent->spec.owner_uid == peer->uid;
 }
 
+int64_t call_whose(const struct net_call *call)
+{
+    const struct net_peer *peer = &call->request->peer;
+    return peer->privileged ? HISTORY_ANYBODY : (int64_t)peer->uid;
+}
+
 bool call_has_label(const struct agent_spec *spec, const char *wanted)
 {
     size_t cursor = 0, length = strcspn(wanted, "=");

@@ -146,6 +146,9 @@ const char *status_title(unsigned status);
 const struct agent *call_agent(struct net_call *call);
 bool call_owns(const struct net_call *call, const struct agent *agent);
 
+/* Whose history this peer may see: see store/history.h. */
+int64_t call_whose(const struct net_call *call);
+
 /* Whether a label fits @wanted: "key=value", or "key" for any value. */
 bool call_has_label(const struct agent_spec *spec, const char *wanted);
 

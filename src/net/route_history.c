@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/system/history and /v1/agents/{id}/history: from memory where that holds the whole span,
  * else from disk. */
-#include "net/query.h"
+#include "net/stats.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 
 struct span {
     char subject[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
+    int64_t owner;                     /* whose samples of it */
     int64_t known_from;                /* when the subject was added; 0 = unknown */
     int64_t since, until;
     uint64_t step;
@@ -24,7 +25,7 @@ struct span {
 struct usage_query {
     struct net_query query;
     struct span span;
-    bool only_stored; /* nobody knows the subject, unless the store does */
+    unsigned missing; /* the status where the store does not know the subject; 0 = it may not */
     double interval_seconds;
     struct ac_usage *usages; /* of the span, in memory */
     size_t n;
@@ -34,7 +35,8 @@ static bool take_span(struct net_call *call, const struct agent *agent, struct s
 {
     const struct span_query *query = &call->query.history;
     int64_t now = call->request->now.wall_ns;
-    *ret_span = (struct span){.known_from = agent ? agent->added.wall_ns : 0,
+    *ret_span = (struct span){.owner = call_whose(call),
+        .known_from = agent ? agent->added.wall_ns : 0,
         .since =
             schema_given(query, HISTORY_SINCE) ? query->since_ns : now - 3600 * (int64_t)NS_PER_SEC,
         .until = schema_given(query, HISTORY_UNTIL) ? query->until_ns : now,
@@ -131,6 +133,19 @@ static int write_stored(void *userdata, const struct history_point *point)
     return write_point(stored->ask, point);
 }
 
+/* What the store has of the span up to @until. */
+static int each_stored(const struct usage_query *ask, int64_t until, uint64_t step_ns,
+    uint64_t limit, history_fn each, void *userdata, struct ac_error *error)
+{
+    const struct history_query query = {.subject = ask->span.subject,
+        .owner = ask->span.owner,
+        .from_ns = ask->span.since,
+        .to_ns = until,
+        .step_ns = step_ns,
+        .limit = (uint32_t)limit};
+    return history_range_query(ask->query.history, &query, each, userdata, NULL, error);
+}
+
 static int answer_stored(struct usage_query *ask)
 {
     struct span *span = &ask->span;
@@ -141,8 +156,7 @@ static int answer_stored(struct usage_query *ask)
     if (span_length(span) / MAX(MAX(span->step, finest), NS_PER_MSEC) >= span->limit)
         span->step = fitting_step(span, span->step);
     write_head(ask);
-    int r = history_range(ask->query.history, span->subject, span->since, span->until, span->step,
-        (uint32_t)span->limit, write_stored, &stored, &error);
+    int r = each_stored(ask, span->until, span->step, span->limit, write_stored, &stored, &error);
     while (newer < ask->n && ask->usages[newer].timestamp_ns < stored.end)
         newer++;
     if (r >= 0 && stored.count < span->limit)
@@ -169,21 +183,20 @@ static bool recent_covers(const struct usage_query *ask)
     int64_t slack = (int64_t)((ask->interval_seconds * 2 + 1) * NS_PER_SEC);
     if (first <= MAX(span->since, span->known_from) + slack)
         return true;
-    return history_range(ask->query.history, span->subject, span->since, first, 0, 1, stop_at_first,
-               NULL, NULL) == 0;
+    return each_stored(ask, first, 0, 1, stop_at_first, NULL, NULL) == 0;
 }
 
 static int run_usage(struct net_query *query)
 {
     struct usage_query *ask = (struct usage_query *)query;
-    if (ask->only_stored) {
+    if (ask->missing != 0) {
         struct ac_error error = {0};
-        int r = history_range(
-            query->history, ask->span.subject, 0, INT64_MAX, 0, 1, stop_at_first, NULL, &error);
+        const struct history_whose whose = {ask->span.subject, ask->span.owner};
+        int r = history_has(query->history, &whose, &error);
         if (r < 0)
             return query_error(query, r, &error);
         if (r == 0)
-            return query_problem(query, 404, "agent %s is not known", ask->span.subject);
+            return stats_missing(query, ask->missing, ask->span.subject);
     }
     return recent_covers(ask) ? answer_recent(ask) : answer_stored(ask);
 }
@@ -193,8 +206,9 @@ static void usage_done(struct net_query *query)
     mem_free(((struct usage_query *)query)->usages);
 }
 
+/* @missing: the subject is not one that this peer may see now; 0 = it is. */
 static int plan(
-    struct net_call *call, const struct agent *agent, const char *subject, bool only_stored)
+    struct net_call *call, const struct agent *agent, const char *subject, unsigned missing)
 {
     struct net_daemon_stats stats;
     struct span span;
@@ -207,34 +221,29 @@ static int plan(
         return -ENOMEM;
     *ask = (struct usage_query){.query = {.run = run_usage, .done = usage_done},
         .span = span,
-        .only_stored = only_stored,
+        .missing = missing,
         .interval_seconds = stats.interval_seconds};
     int r = query_plan(call, &ask->query);
-    int64_t n =
-        r < 0 ? r
-              : core_history(call->context->core, subject, span.since, span.until, &ask->usages);
+    if (r < 0 || missing != 0) /* what is in memory is another one's */
+        return r;
+    int64_t n = core_history(call->context->core, subject, span.since, span.until, &ask->usages);
     ask->n = n < 0 ? 0 : (size_t)n;
     return n < 0 ? (int)n : 0;
 }
 
 int route_system_history(struct net_call *call)
 {
-    return plan(call, NULL, "", false);
+    return plan(call, NULL, "", 0);
 }
 
-/* An agent that is forgotten, or that ended before a restart, is known to the store only. Whose it
- * was is not, so that only those see it who may see everything. */
-static bool may_be_stored(const struct net_call *call)
-{
-    const struct net_context *context = call->context;
-    return context->history && call->request->peer.privileged && ac_agent_id_valid(call->param) &&
-           !registry_get(core_registry(context->core), call->param);
-}
-
+/* An agent that is forgotten, that ended before a restart, or that was this user's before it became
+ * another's, is known to the store only. */
 int route_agent_history(struct net_call *call)
 {
-    if (may_be_stored(call))
-        return plan(call, NULL, call->param, true);
-    const struct agent *agent = call_agent(call);
-    return agent ? plan(call, agent, agent->spec.id, false) : 0;
+    const struct agent *agent = registry_get(core_registry(call->context->core), call->param);
+    bool own = agent && call_owns(call, agent);
+    if (call->context->history && !own && ac_agent_id_valid(call->param))
+        return plan(call, NULL, call->param, agent ? 403 : 404);
+    agent = call_agent(call);
+    return agent ? plan(call, agent, agent->spec.id, 0) : 0;
 }

@@ -96,9 +96,11 @@ static int write_range_point(void *userdata, const struct history_point *point)
     return w->out->failed ? -ENOMEM : query_flush(&range->query);
 }
 
-static int write_series(struct range_query *range, const char *subject, struct ac_error *error)
+static int write_series(
+    struct range_query *range, const struct stats_subject *subject, struct ac_error *error)
 {
-    const struct history_query query = {.subject = subject,
+    const struct history_query query = {.subject = subject->name,
+        .owner = subject->owner,
         .from_ns = range->span.since,
         .to_ns = range->span.until,
         .step_ns = range->step_ns,
@@ -108,7 +110,7 @@ static int write_series(struct range_query *range, const char *subject, struct a
     struct json_writer *w = &range->query.out;
     struct history_info info = {0};
     json_object_begin(w);
-    json_field_text(w, "agent_id", subject[0] ? subject : NULL);
+    json_field_text(w, "agent_id", subject->name[0] ? subject->name : NULL);
     json_key(w, "points");
     json_array_begin(w);
     int r =
@@ -126,7 +128,7 @@ static int run_range(struct net_query *query)
     struct range_query *range = (struct range_query *)query;
     struct json_writer *w = &query->out;
     struct ac_error error = {0};
-    int r = stats_subjects_add_gone(
+    int r = stats_subjects_complete(
         query, &range->scope, &range->span, SERIES_MAX, &range->subjects, &error);
     if (r != 0)
         return r < 0 ? query_error(query, r, &error) : 0;
@@ -137,7 +139,7 @@ static int run_range(struct net_query *query)
     json_key(w, "series");
     json_array_begin(w);
     for (size_t i = 0; r >= 0 && i < range->subjects.count; i++)
-        r = write_series(range, range->subjects.names[i], &error);
+        r = write_series(range, &range->subjects.list[i], &error);
     if (r < 0 && !query->begun)
         return query_error(query, r, &error);
     json_array_end(w);
@@ -271,21 +273,21 @@ static int run_quantile(struct net_query *query)
 {
     struct quantile_query *ask = (struct quantile_query *)query;
     struct ac_error error = {0};
-    int r = stats_subjects_add_gone(
+    int r = stats_subjects_complete(
         query, &ask->scope, &ask->span, STATS_SUBJECTS_MAX, &ask->subjects, &error);
     if (r != 0)
         return r < 0 ? query_error(query, r, &error) : 0;
     size_t count = ask->subjects.count;
-    const char **names cleanup_free = mem_alloc_array(count + 1, sizeof(*names));
+    struct history_whose *whose cleanup_free = mem_alloc_array(count + 1, sizeof(*whose));
     struct json_writer *w = &query->out;
     struct history_info info = {0};
     double value = NAN;
-    if (!names)
+    if (!whose)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
-        names[i] = ask->subjects.names[i];
+        whose[i] = (struct history_whose){ask->subjects.list[i].name, ask->subjects.list[i].owner};
     if (count > 0)
-        r = history_quantile(query->history, (enum ac_resource)ask->metric, names, count, ask->q,
+        r = history_quantile(query->history, (enum ac_resource)ask->metric, whose, count, ask->q,
             ask->span.since, ask->span.until, &value, &info, &error);
     if (r < 0)
         return query_error(query, r, &error);

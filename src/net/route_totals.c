@@ -77,11 +77,12 @@ static const char *group_of(void *userdata, const struct history_about *about)
     return NULL;
 }
 
-/* Philosophies are few, and values of a label as many as people give them; agents come one by
- * one and are never looked for. */
+/* Philosophies are few, and values of a label as many as people give them; agents come by name, and
+ * only the last can be the same (of another owner). */
 static struct group *find_group(struct totals_query *totals, const char *name)
 {
-    for (size_t i = 0; totals->by != BY_AGENT && i < totals->n_groups; i++) {
+    bool last = totals->by == BY_AGENT && totals->n_groups > 0;
+    for (size_t i = last ? totals->n_groups - 1 : 0; i < totals->n_groups; i++) {
         struct group *group = &totals->groups[i];
         if (name ? group->named && strcmp(group->name, name) == 0 : !group->named)
             return group;
@@ -143,24 +144,26 @@ static int collect_subject(void *userdata, const struct history_subject *subject
                             : stats_scope_group(&totals->scope, subject, group_of, totals);
     buf_append_char(&totals->group_names, group ? '+' : '-');
     buf_append(&totals->group_names, group ? group : "", group ? strlen(group) + 1 : 1);
-    totals->failure =
-        totals->group_names.failed ? -ENOMEM : stats_subjects_add(&totals->subjects, subject->name);
+    totals->failure = totals->group_names.failed ? -ENOMEM
+                                                 : stats_subjects_add(&totals->subjects,
+                                                       subject->name, subject->about.owner);
     return totals->failure < 0;
 }
 
 static int gather(struct totals_query *totals, struct ac_error *error)
 {
     struct history *history = totals->query.history;
-    int r = history_subjects(history, totals->span.since, totals->span.until, UINT32_MAX,
-        collect_subject, totals, error);
+    int r = history_subjects(history, totals->scope.owner, totals->span.since, totals->span.until,
+        UINT32_MAX, collect_subject, totals, error);
     r = totals->failure < 0 ? totals->failure : r;
     const char *name = totals->group_names.data;
     for (size_t i = 0; r >= 0 && i < totals->subjects.count; i++, name += strlen(name) + 1) {
-        const char *subject = totals->subjects.names[i];
+        const struct stats_subject *subject = &totals->subjects.list[i];
+        const struct history_whose whose = {subject->name, subject->owner};
         struct history_usage usage;
         struct history_info info;
         r = history_usage(
-            history, subject, totals->span.since, totals->span.until, &usage, &info, error);
+            history, &whose, totals->span.since, totals->span.until, &usage, &info, error);
         if (r < 0 || usage.samples == 0)
             continue;
         struct group *group = find_group(totals, *name == '+' ? name + 1 : NULL);

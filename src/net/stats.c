@@ -42,6 +42,13 @@ bool stats_named(const struct net_call *call)
 
 /* ---- Who */
 
+struct stats_agent {
+    size_t id, group; /* in the scope's text */
+    bool grouped;
+    bool here;
+    int64_t owner;
+};
+
 static bool listed(const struct query_values *lists, const char *subject)
 {
     const char *word = *subject ? subject : "system";
@@ -107,6 +114,7 @@ static bool about_fits(const struct stats_scope *scope, const struct history_abo
 void stats_scope_done(struct stats_scope *scope)
 {
     strmap_free(scope->who);
+    buf_done(&scope->agents);
     buf_done(&scope->text);
     buf_done(&scope->labels);
     *scope = (struct stats_scope){0};
@@ -117,21 +125,25 @@ static struct history_about about_of(const struct agent *agent)
     return (struct history_about){.known = true,
         .philosophy = agent->spec.philosophy,
         .labels = agent->spec.labels,
-        .labels_size = agent->spec.labels_size};
+        .labels_size = agent->spec.labels_size,
+        .owner = history_owner_of(agent->spec.owner_uid)};
 }
 
-/* In the text: the id, '+' or '-' for whether the group has a name, '?' for somebody who is no
- * longer known, that name. */
-static void scope_add(struct net_call *call, const char *subject, stats_group_fn group,
+/* @here: registered, and let through; else what the history keeps of it decides. */
+static void scope_add(struct net_call *call, const char *subject, bool here, stats_group_fn group,
     void *userdata, struct stats_scope *scope)
 {
     const struct agent *agent = registry_get(core_registry(call->context->core), subject);
-    const struct history_about about = agent ? about_of(agent) : (struct history_about){0};
-    const char *name = agent && group ? group(userdata, &about) : NULL;
+    const struct history_about about =
+        agent ? about_of(agent) : (struct history_about){.owner = HISTORY_UNOWNED};
+    const char *name = agent && here && group ? group(userdata, &about) : NULL;
+    struct stats_agent add = {.id = scope->text.size, .here = here, .owner = about.owner};
     buf_append(&scope->text, subject, strlen(subject) + 1);
-    buf_append_char(&scope->text, name ? '+' : agent || *subject == 0 ? '-' : '?');
+    add.group = scope->text.size;
+    add.grouped = name;
     name = name ? name : "";
     buf_append(&scope->text, name, strlen(name) + 1);
+    buf_append(&scope->agents, &add, sizeof(add));
 }
 
 static void scope_add_listed(
@@ -146,9 +158,8 @@ static void scope_add_listed(
             if (strcmp(word, "system") == 0)
                 word[0] = 0;
             bool known = registry_get(core_registry(call->context->core), word) || *word == 0;
-            if (n <= AC_AGENT_ID_MAX &&
-                (known ? wanted(call, word) : call->request->peer.privileged))
-                scope_add(call, word, group, userdata, scope);
+            if (n <= AC_AGENT_ID_MAX)
+                scope_add(call, word, known && wanted(call, word), group, userdata, scope);
             list += n;
             if (*list == 0)
                 break;
@@ -158,14 +169,13 @@ static void scope_add_listed(
 
 static int scope_index(struct stats_scope *scope)
 {
-    char *at = scope->text.data, *end = at + scope->text.size;
-    if (scope->text.failed || strmap_new((uint64_t)clock_wall_ns(), &scope->who) < 0)
+    const struct stats_agent *agents = (const void *)scope->agents.data;
+    if (scope->text.failed || scope->agents.failed || scope->labels.failed ||
+        strmap_new((uint64_t)clock_wall_ns(), &scope->who) < 0)
         return -ENOMEM;
-    while (at < end) {
-        char *value = at + strlen(at) + 1;
-        if (strmap_put(scope->who, at, value) < 0)
+    for (size_t i = 0; i < scope->agents.size / sizeof(*agents); i++) {
+        if (strmap_put(scope->who, scope->text.data + agents[i].id, (void *)&agents[i]) < 0)
             return -ENOMEM;
-        at = value + strlen(value) + 1;
     }
     return 0;
 }
@@ -176,7 +186,8 @@ int stats_scope_take(
     const struct registry *registry = core_registry(call->context->core);
     const struct stats_query *query = &call->query.stats;
     struct stats_scope scope = {.all = call->request->peer.privileged && !stats_named(call),
-        .gone = call->request->peer.privileged && query->agents.count == 0,
+        .owner = call_whose(call),
+        .listed = query->agents.count > 0,
         .of_philosophy = schema_given(query, STATS_PHILOSOPHY),
         .philosophy = query->philosophy};
     const struct agent *agent;
@@ -189,10 +200,10 @@ int stats_scope_take(
     } else if (!scope.all || group) {
         while ((agent = registry_next(registry, &cursor))) {
             if (wanted(call, agent->spec.id))
-                scope_add(call, agent->spec.id, group, userdata, &scope);
+                scope_add(call, agent->spec.id, true, group, userdata, &scope);
         }
     }
-    int r = scope.labels.failed ? -ENOMEM : scope_index(&scope);
+    int r = scope_index(&scope);
     if (r < 0)
         stats_scope_done(&scope);
     else
@@ -200,40 +211,52 @@ int stats_scope_take(
     return r;
 }
 
+/* The registered agent that a subject is, where it was let through. */
+static const struct stats_agent *registered(
+    const struct stats_scope *scope, const struct history_subject *subject)
+{
+    const struct stats_agent *agent = strmap_get(scope->who, subject->name);
+    return agent && agent->here && agent->owner == subject->about.owner ? agent : NULL;
+}
+
 bool stats_scope_has(const struct stats_scope *scope, const struct history_subject *subject)
 {
-    const char *text = scope->all ? NULL : strmap_get(scope->who, subject->name);
-    if (scope->all || (text && *text != '?'))
+    if (scope->all || registered(scope, subject))
         return true;
-    return (text || (scope->gone && *subject->name)) && about_fits(scope, &subject->about);
+    return *subject->name &&
+           (scope->owner == HISTORY_ANYBODY || scope->owner == subject->about.owner) &&
+           (!scope->listed || strmap_get(scope->who, subject->name)) &&
+           about_fits(scope, &subject->about);
 }
 
 const char *stats_scope_group(const struct stats_scope *scope,
     const struct history_subject *subject, stats_group_fn group, void *userdata)
 {
-    const char *text = strmap_get(scope->who, subject->name);
-    if (text && *text != '?')
-        return *text == '+' ? text + 1 : NULL;
+    const struct stats_agent *agent = registered(scope, subject);
+    if (agent)
+        return agent->grouped ? scope->text.data + agent->group : NULL;
     return subject->about.known ? group(userdata, &subject->about) : NULL;
 }
 
 void stats_subjects_done(struct stats_subjects *subjects)
 {
-    mem_free(subjects->names);
+    mem_free(subjects->list);
     *subjects = (struct stats_subjects){0};
 }
 
-int stats_subjects_add(struct stats_subjects *subjects, const char *name)
+int stats_subjects_add(struct stats_subjects *subjects, const char *name, int64_t owner)
 {
     if (subjects->count == subjects->room) {
         size_t room = MAX(subjects->room * 2, (size_t)16);
-        void *names = mem_resize_array(subjects->names, room, sizeof(*subjects->names));
-        if (!names)
+        void *list = mem_resize_array(subjects->list, room, sizeof(*subjects->list));
+        if (!list)
             return -ENOMEM;
-        subjects->names = names;
+        subjects->list = list;
         subjects->room = room;
     }
-    memcpy(subjects->names[subjects->count++], name, strlen(name) + 1);
+    struct stats_subject *subject = &subjects->list[subjects->count++];
+    *subject = (struct stats_subject){.owner = owner};
+    memcpy(subject->name, name, strlen(name) + 1);
     return 0;
 }
 
@@ -243,7 +266,8 @@ static int too_many(struct net_call *call, const char *field, size_t most)
     return 1;
 }
 
-/* Somebody who is asked for by name: an error says why there is no answer. */
+/* Somebody who is asked for by name. What an ordinary user is not the owner of now may have been
+ * his before: the history knows. */
 static int take_named(
     struct net_call *call, const char *word, size_t most, struct stats_subjects *subjects)
 {
@@ -253,20 +277,16 @@ static int take_named(
     else if (!call_agent_id(call, word, "agents"))
         return 1;
     for (size_t i = 0; i < subjects->count; i++) {
-        if (strcmp(subjects->names[i], word) == 0)
+        if (strcmp(subjects->list[i].name, word) == 0)
             return 0;
-    }
-    if (*word && agent && !call_owns(call, agent)) {
-        call_problem(call, 403, NULL, "agent %s belongs to another user", word);
-        return 1;
-    }
-    if (*word && !agent && !call->request->peer.privileged) {
-        call_problem(call, 404, NULL, "agent %s is not known", word);
-        return 1;
     }
     if (subjects->count == most)
         return too_many(call, "agents", most);
-    return stats_subjects_add(subjects, word);
+    int r = stats_subjects_add(subjects, word, call_whose(call));
+    bool own = *word == 0 || call->request->peer.privileged || (agent && call_owns(call, agent));
+    if (r == 0 && !own)
+        subjects->list[subjects->count - 1].missing = agent ? 403 : 404;
+    return r;
 }
 
 static int take_list(
@@ -293,7 +313,8 @@ static int take_filtered(struct net_call *call, size_t most, struct stats_subjec
             continue;
         if (subjects->count == most)
             return too_many(call, "agents", most);
-        int r = stats_subjects_add(subjects, agent->spec.id);
+        int r =
+            stats_subjects_add(subjects, agent->spec.id, history_owner_of(agent->spec.owner_uid));
         if (r < 0)
             return r;
     }
@@ -310,7 +331,7 @@ int stats_subjects_take(struct net_call *call, size_t most, struct stats_subject
     if (agents->count == 0 && stats_named(call))
         r = take_filtered(call, most, &subjects);
     else if (agents->count == 0)
-        r = stats_subjects_add(&subjects, "");
+        r = stats_subjects_add(&subjects, "", call_whose(call));
     if (r != 0)
         stats_subjects_done(&subjects);
     else
@@ -329,24 +350,46 @@ struct adding {
 static int add_gone(void *userdata, const struct history_subject *subject)
 {
     struct adding *adding = userdata;
-    const char *text = strmap_get(adding->scope->who, subject->name);
-    if ((text && *text != '?') || !stats_scope_has(adding->scope, subject))
+    if (registered(adding->scope, subject) || !stats_scope_has(adding->scope, subject))
         return 0; /* the living are there already */
     adding->full = adding->subjects->count == adding->most;
     if (!adding->full)
-        adding->failure = stats_subjects_add(adding->subjects, subject->name);
+        adding->failure = stats_subjects_add(adding->subjects, subject->name, subject->about.owner);
     return adding->full || adding->failure < 0;
 }
 
-int stats_subjects_add_gone(struct net_query *query, const struct stats_scope *scope,
+int stats_missing(struct net_query *query, unsigned missing, const char *name)
+{
+    return query_problem(query, missing,
+        missing == 403 ? "agent %s belongs to another user" : "agent %s is not known", name);
+}
+
+/* 0, 1 where the reply is a problem, -errno. */
+static int check_named(
+    struct net_query *query, const struct stats_subjects *subjects, struct ac_error *error)
+{
+    for (size_t i = 0; i < subjects->count; i++) {
+        const struct stats_subject *subject = &subjects->list[i];
+        const struct history_whose whose = {subject->name, subject->owner};
+        int r = subject->missing == 0 ? 1 : history_has(query->history, &whose, error);
+        if (r == 0)
+            stats_missing(query, subject->missing, subject->name);
+        if (r != 1)
+            return r < 0 ? r : 1;
+    }
+    return 0;
+}
+
+int stats_subjects_complete(struct net_query *query, const struct stats_scope *scope,
     const struct stats_span *span, size_t most, struct stats_subjects *subjects,
     struct ac_error *error)
 {
     struct adding adding = {.scope = scope, .subjects = subjects, .most = most};
-    if (!scope->filtered || !scope->gone)
-        return 0;
-    int r = history_subjects(
-        query->history, span->since, span->until, UINT32_MAX, add_gone, &adding, error);
+    int r = check_named(query, subjects, error);
+    if (r != 0 || !scope->filtered || scope->listed)
+        return r;
+    r = history_subjects(query->history, scope->owner, span->since, span->until, UINT32_MAX,
+        add_gone, &adding, error);
     if (adding.full) {
         query_problem(query, 400, "more than %zu agents fit: ask for fewer", most);
         return 1;

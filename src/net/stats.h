@@ -20,18 +20,20 @@ bool stats_take_span(struct net_call *call, struct stats_span *ret_span);
 /* Whether there is a history on disk; else the reply is a problem. */
 bool stats_stored(struct net_call *call);
 
-/* Whom this peer may see and the filters of the query let through, as copies. A subject that is no
- * longer known has no owner any more: only the privileged see it. Philosophy and labels are then
- * those that the history keeps. */
+/* Whom this peer may see and the filters of the query let through, as copies. Of a subject that is
+ * no longer known, or that had another owner before, owner, philosophy and labels are those that
+ * the history keeps. */
 struct stats_scope {
+    int64_t owner;       /* whose samples the peer may see: see history.h */
     bool all;            /* everybody; .who then has only those with a group */
-    bool gone;           /* also who is no longer known */
+    bool listed;         /* only those in .who */
     bool filtered;       /* by philosophy or labels */
     bool of_philosophy;  /* .philosophy counts */
     unsigned philosophy; /* enum ac_philosophy */
-    struct strmap *who;  /* id -> its text; NULL = nobody */
-    struct buf text;
-    struct buf labels; /* "k=v" or "k" that must fit, each with its NUL */
+    struct strmap *who;  /* id -> struct stats_agent; NULL = nobody */
+    struct buf agents;   /* of struct stats_agent */
+    struct buf text;     /* ids and names of groups */
+    struct buf labels;   /* "k=v" or "k" that must fit, each with its NUL */
 };
 
 /* What the group of an agent of that kind is called; NULL = it has no name. */
@@ -45,26 +47,38 @@ bool stats_scope_has(const struct stats_scope *scope, const struct history_subje
 const char *stats_scope_group(const struct stats_scope *scope,
     const struct history_subject *subject, stats_group_fn group, void *userdata);
 
+struct stats_subject {
+    char name[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
+    int64_t owner;                  /* whose samples of that name */
+    unsigned missing;               /* the status where there are none; 0 = an empty answer */
+};
+
 struct stats_subjects {
-    char (*names)[AC_AGENT_ID_MAX + 1]; /* "" = the machine */
+    struct stats_subject *list;
     size_t count, room;
 };
 void stats_subjects_done(struct stats_subjects *subjects);
-int stats_subjects_add(struct stats_subjects *subjects, const char *name); /* 0 or -ENOMEM */
+int stats_subjects_add(
+    struct stats_subjects *subjects, const char *name, int64_t owner); /* 0 or -ENOMEM */
 
 /* Whether the query names anybody: by id, philosophy or label. */
 bool stats_named(const struct net_call *call);
 
-/* The subjects that the query names: by id (each must be known to this peer), else all that the
- * filters let through; the machine where it names nobody. Returns 0, 1 where the reply is a
- * problem (more than @most is one), or -errno. */
+/* The subjects that the query names: by id, else all registered ones that the filters let through;
+ * the machine where it names nobody. Returns 0, 1 where the reply is a problem (more than @most is
+ * one), or -errno. */
 int stats_subjects_take(struct net_call *call, size_t most, struct stats_subjects *ret_subjects);
 
-/* Adds who is no longer known, has history in the span and passes the filters of @scope; none where
- * nobody was filtered. Returns 0, 1 where the reply is a problem (more than @most), or -errno. */
-int stats_subjects_add_gone(struct net_query *query, const struct stats_scope *scope,
+/* By the query itself: looks whether those that were named by id have something that this peer may
+ * see, and adds who is no longer known, has history in the span and passes the filters of @scope
+ * (none where nobody was filtered). Returns 0, 1 where the reply is a problem (more than @most is
+ * one), or -errno. */
+int stats_subjects_complete(struct net_query *query, const struct stats_scope *scope,
     const struct stats_span *span, size_t most, struct stats_subjects *subjects,
     struct ac_error *error);
+
+/* Makes the reply say why @name (.missing: 403 or 404) is not answered. Returns 0. */
+int stats_missing(struct net_query *query, unsigned missing, const char *name);
 
 /* The fields of INFO_FIELDS. */
 void stats_write_info(struct json_writer *w, const struct history_info *info);

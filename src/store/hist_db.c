@@ -5,6 +5,10 @@
 #include <inttypes.h>
 
 #include "base/buf.h"
+#include "store/history.h"
+
+/* As queries have it: HISTORY_UNOWNED for NULL. */
+#define OWNER "ifnull(owner, -2)"
 
 /* Schema changes, oldest first: the n-th takes version n - 1 to n. */
 static const char *const migrations[] = {
@@ -23,39 +27,56 @@ static const char *const migrations[] = {
     "CREATE TABLE hour (id INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, data BLOB NOT NULL);"
     "CREATE TABLE day (id INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, data BLOB NOT NULL);"
     "CREATE TABLE top (id INTEGER PRIMARY KEY, data BLOB NOT NULL);",
+
+    /* A name may have belonged to several users, one after the other. */
+    "CREATE TABLE former (id INTEGER PRIMARY KEY, name, philosophy, labels);"
+    "INSERT INTO former SELECT id, name, philosophy, labels FROM subject;"
+    "DROP TABLE subject;"
+    "CREATE TABLE subject (id INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+    "  philosophy INTEGER, labels BLOB, owner INTEGER);"
+    "INSERT INTO subject SELECT id, name, philosophy, labels, NULL FROM former;"
+    "DROP TABLE former;"
+    "CREATE UNIQUE INDEX subject_name ON subject (name, " OWNER ");",
 };
 #define SCHEMA_VERSION ((int)ARRAY_SIZE(migrations))
 
 /* Many rows with one statement cost half of what they cost one by one. */
-#define ROWS_4    "(?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?)"
-#define ROWS_16   ROWS_4 ", " ROWS_4 ", " ROWS_4 ", " ROWS_4
-#define ROWS_MANY ROWS_16 ", " ROWS_16 ", " ROWS_16 ", " ROWS_16
-_Static_assert(HIST_MANY == 64, "as many as in ROWS_MANY");
+#define FOUR(row) row ", " row ", " row ", " row
+#define MANY(row) FOUR(FOUR(FOUR(row)))
+_Static_assert(HIST_MANY == 64, "as many as in MANY");
 
-#define PUT_SUBJECT "INSERT INTO subject (id, name, philosophy, labels) VALUES "
+#define SUBJECT_ROW "(?, ?, ?, ?, ?)"
+#define TENURE_ROW  "(?, ?, ?, ?)"
+#define PUT_SUBJECT "INSERT INTO subject (id, name, philosophy, labels, owner) VALUES "
 #define OR_DESCRIBE                                                                                \
     " ON CONFLICT (id) DO UPDATE SET philosophy = excluded.philosophy, labels = excluded.labels"
 #define PUT_TENURE "INSERT INTO tenure (id, subject, slot, from_ms) VALUES "
+
+/* Whether a subject is what a question about @owner is about. The machine is everybody's. */
+#define BELONGS(owner) "(" owner " = -1 OR name = '' OR " OWNER " = " owner ")"
+_Static_assert(HISTORY_ANYBODY == -1 && HISTORY_UNOWNED == -2, "as in the statements");
 
 static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_BEGIN] = "BEGIN IMMEDIATE",
     [HIST_BEGIN_READ] = "BEGIN",
     [HIST_COMMIT] = "COMMIT",
     [HIST_ROLLBACK] = "ROLLBACK",
-    [HIST_SUBJECT_PUT] = PUT_SUBJECT "(?, ?, ?, ?)" OR_DESCRIBE,
-    [HIST_SUBJECT_PUT_MANY] = PUT_SUBJECT ROWS_MANY OR_DESCRIBE,
-    [HIST_SUBJECT_EACH] = "SELECT id, name, philosophy, labels FROM subject ORDER BY id",
-    [HIST_SUBJECT_FIND] = "SELECT id FROM subject WHERE name = ?",
-    [HIST_SUBJECT_NAME] = "SELECT name, philosophy, labels FROM subject WHERE id = ?",
-    [HIST_SUBJECT_SPAN] = "SELECT name, philosophy, labels FROM subject WHERE id IN (SELECT "
-                          "subject FROM tenure WHERE from_ms < ?1 AND"
-                          " (to_ms IS NULL OR to_ms >= ?2)) ORDER BY name LIMIT ?3",
+    [HIST_SUBJECT_PUT] = PUT_SUBJECT SUBJECT_ROW OR_DESCRIBE,
+    [HIST_SUBJECT_PUT_MANY] = PUT_SUBJECT MANY(SUBJECT_ROW) OR_DESCRIBE,
+    [HIST_SUBJECT_FIND] = "SELECT id FROM subject WHERE name = ? AND " OWNER " = ?",
+    [HIST_SUBJECT_NAMED] =
+        "SELECT id, " OWNER " FROM subject WHERE name = ?1 AND " BELONGS("?2") " ORDER BY id",
+    [HIST_SUBJECT_NAME] = "SELECT name, philosophy, labels, owner FROM subject WHERE id = ?",
+    [HIST_SUBJECT_SPAN] =
+        "SELECT name, philosophy, labels, owner FROM subject WHERE id IN (SELECT "
+        "subject FROM tenure WHERE from_ms < ?1 AND"
+        " (to_ms IS NULL OR to_ms >= ?2)) AND " BELONGS("?4") " ORDER BY name, id LIMIT ?3",
     [HIST_SUBJECT_TRIM] = "DELETE FROM subject WHERE id NOT IN (SELECT subject FROM tenure)",
-    [HIST_TENURE_PUT] = PUT_TENURE "(?, ?, ?, ?)",
-    [HIST_TENURE_PUT_MANY] = PUT_TENURE ROWS_MANY,
+    [HIST_TENURE_PUT] = PUT_TENURE TENURE_ROW,
+    [HIST_TENURE_PUT_MANY] = PUT_TENURE MANY(TENURE_ROW),
     [HIST_TENURE_END] = "UPDATE tenure SET to_ms = ? WHERE id = ?",
     [HIST_TENURE_OPEN] =
-        "SELECT tenure.id, subject, slot, from_ms, name, philosophy, labels FROM tenure"
+        "SELECT tenure.id, subject, slot, from_ms, name, philosophy, labels, owner FROM tenure"
         " JOIN subject ON subject.id = tenure.subject WHERE to_ms IS NULL",
     [HIST_TENURE_OF] =
         "SELECT slot, from_ms, to_ms FROM tenure WHERE subject = ? AND from_ms < ? AND"

@@ -4,7 +4,7 @@
  * a history commit never waits for the ledger's, nor the other way round, and a damaged history
  * can be moved aside alone.
  *
- *     subject  id, name, philosophy, labels          who
+ *     subject  id, name, philosophy, labels, owner   who
  *     tenure   id, subject, slot, from_ms, to_ms     who had which slot when (to NULL: still)
  *     frame    seq, data                             ticks that are not in a chunk yet
  *     part     id (group), seq                       first tick that is not in a chunk
@@ -46,8 +46,8 @@ enum hist_sql {
     HIST_ROLLBACK,
     HIST_SUBJECT_PUT,
     HIST_SUBJECT_PUT_MANY, /* HIST_MANY of them */
-    HIST_SUBJECT_EACH,
     HIST_SUBJECT_FIND,
+    HIST_SUBJECT_NAMED,
     HIST_SUBJECT_NAME,
     HIST_SUBJECT_SPAN,
     HIST_SUBJECT_TRIM,

@@ -26,6 +26,7 @@
 #define TICK_RING        2048 /* ticks in memory; a group is closed long before */
 #define SLOT_NONE        UINT32_MAX
 #define SEEN_UNKNOWN     INT64_MAX /* it was there before the restart */
+#define HIST_KEY_OWNER   8         /* letters of a key that say whose the name is */
 #define MS               INT64_C(1000000)
 #define MINUTE_MS        INT64_C(60000)
 #define HOUR_MS          INT64_C(3600000)
@@ -37,7 +38,9 @@ struct hist_subject {
     bool about_stored;            /* what .about_hash is of is in the database */
     uint64_t about_hash;          /* 0 = nothing is known */
     struct history_about pending; /* until it is stored; .labels is the subject's own */
-    char name[AC_AGENT_ID_MAX + 1];
+    int64_t owner;
+    const char *name; /* in .key */
+    char key[HIST_KEY_OWNER + AC_AGENT_ID_MAX + 1];
 };
 
 struct hist_slot {
@@ -88,8 +91,8 @@ struct history {
     int64_t times_ms[TICK_RING];
     int64_t cpu_capacity[TICK_RING];
     int64_t memory_capacity[TICK_RING];
-    int64_t typical_ms; /* usual step, 0 = not known yet */
-    struct strmap *by_name;
+    int64_t typical_ms;    /* usual step, 0 = not known yet */
+    struct strmap *by_key; /* of struct hist_subject: by name and owner */
     int64_t next_subject;
     int64_t next_tenure;
     struct hist_slot *slots;
@@ -163,11 +166,23 @@ static inline uint64_t group_phase(uint32_t group)
 /* ---- hist_slots.c */
 
 int hist_slots_reserve(struct history *history, uint32_t slots);
-struct hist_subject *hist_subject_add(struct history *history, int64_t id, const char *name);
+struct hist_subject *hist_subject_add(
+    struct history *history, int64_t id, const char *name, int64_t owner);
+
+/* NULL where it is not in memory. */
+struct hist_subject *hist_subject_get(
+    const struct history *history, const char *name, int64_t owner);
 
 /* The slot of a subject; gives it one where it has none. 0, -ENOMEM, -ENOSPC, -errno. */
-int hist_slot_take(struct history *history, const char *name, int64_t when_ms, uint32_t *ret_slot,
-    struct ac_error *error);
+int hist_slot_take(struct history *history, const char *name, int64_t owner, int64_t when_ms,
+    uint32_t *ret_slot, struct ac_error *error);
+
+/* Whose a row's subject is. */
+static inline int64_t hist_owner(const struct history_about *about)
+{
+    bool owned = about->known && about->owner >= 0 && about->owner < UINT32_MAX;
+    return owned ? about->owner : HISTORY_UNOWNED;
+}
 void hist_slots_taken(struct history *history); /* after the last one of a tick */
 void hist_slot_release(struct history *history, uint32_t slot);
 
@@ -177,8 +192,8 @@ int hist_slot_describe(struct history *history, uint32_t slot, const struct hist
 /* Notes what the database knows of a subject. */
 void hist_subject_note(struct hist_subject *subject, const struct history_about *about);
 
-/* Reads philosophy and labels, the next two columns; what makes no sense is not known. @buffer
- * (AGENT_LABELS_MAX_BYTES) is what .labels points into. */
+/* Reads philosophy, labels and owner, the next three columns; what makes no sense is not known.
+ * @buffer (AGENT_LABELS_MAX_BYTES) is what .labels points into. */
 struct history_about hist_about_read(struct reader *reader, char *buffer);
 
 /* Writes subjects and tenures that are not in the database; marks them after the commit. */
@@ -279,7 +294,7 @@ struct hist_visitor {
     enum hist_series finest; /* SERIES_MERGED (every tick), SERIES_MINUTE, SERIES_HOUR */
     int64_t from_ms;
     int64_t to_ms;
-    bool any_order; /* the visitor does not mind */
+    bool any_order; /* the visitor does not mind, or looks itself */
     const atomic_bool *cancel;
     struct history_info *info;
     void *userdata;
@@ -291,10 +306,9 @@ struct hist_visitor {
     int (*record)(void *userdata, enum hist_series series, const struct row_axis *axis,
         struct byte_reader *body);
 };
-/* -EAGAIN, before anything was visited, where the order turns out not to be that of time;
- * history->went_back is set then. */
-int hist_visit(struct history *history, const char *subject, const struct hist_visitor *visitor,
-    struct ac_error *error);
+/* -EAGAIN, before anything was visited, where the order may not be that of time. */
+int hist_visit(struct history *history, const struct history_whose *whose,
+    const struct hist_visitor *visitor, struct ac_error *error);
 
 /* Metrics that a mask of ac_usage_field needs; the metric of a resource. */
 uint32_t hist_metrics_for(uint32_t fields);

@@ -56,7 +56,7 @@ static int init(struct history *history)
     pthread_mutex_init(&history->lock, NULL);
     pthread_mutex_init(&history->query_lock, NULL);
     pthread_mutex_init(&history->shown_lock, NULL);
-    if (strmap_new(seed, &history->by_name) < 0 || frame_codec_new(&history->codec) < 0 ||
+    if (strmap_new(seed, &history->by_key) < 0 || frame_codec_new(&history->codec) < 0 ||
         hist_merge_new(&history->merge) < 0 || hist_top_new(&history->top) < 0)
         return -ENOMEM;
     return 0;

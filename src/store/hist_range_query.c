@@ -44,7 +44,8 @@ struct range {
     uint32_t given;
     int64_t last_ms; /* of the last sample, for gaps; INT64_MIN = none */
     int64_t usual_ms;
-    bool collect; /* steps go to the list */
+    bool any_order; /* its order is known */
+    bool collect;   /* steps go to the list */
     bool disorder;
     struct step *steps;
     size_t n_steps;
@@ -389,6 +390,7 @@ static int run(struct history *history, struct range *range, struct ac_error *er
                                                         : SERIES_MERGED,
         .from_ms = range->from_ms,
         .to_ms = range->to_ms,
+        .any_order = range->any_order,
         .cancel = q->cancel,
         .info = range->info,
         .userdata = range,
@@ -400,7 +402,8 @@ static int run(struct history *history, struct range *range, struct ac_error *er
     range->n_steps = 0;
     range->last_ms = INT64_MIN;
     range->usual_ms = 0;
-    int r = hist_visit(history, q->subject, &visitor, error);
+    const struct history_whose whose = {q->subject, q->owner};
+    int r = hist_visit(history, &whose, &visitor, error);
     if (r == 0)
         r = flush(range);
     return r == 0 && range->collect ? give_collected(range) : r;
@@ -429,6 +432,8 @@ static bool goes_back(struct history *history, const struct range *range)
     struct history_info info;
     struct range probe = *range;
     struct history_query query = *range->query;
+    probe.any_order = true;
+    probe.collect = false;
     query.limit = 0;
     probe.query = &query;
     probe.info = &info;
@@ -458,7 +463,8 @@ int history_range_query(struct history *history, const struct history_query *que
         .info = &info};
     int r = -EAGAIN;
     for (unsigned attempt = 0; r == -EAGAIN && range.each != NULL && attempt < 3; attempt++) {
-        range.collect = atomic_load(&history->went_back) && goes_back(history, &range);
+        range.any_order = attempt > 0 || atomic_load(&history->went_back);
+        range.collect = range.any_order && goes_back(history, &range);
         r = run(history, &range, error);
     }
     mem_free(range.steps);
@@ -474,25 +480,30 @@ int history_range_query(struct history *history, const struct history_query *que
 int history_range(struct history *history, const char *subject, int64_t from_ns, int64_t to_ns,
     uint64_t step_ns, uint32_t limit, history_fn each, void *userdata, struct ac_error *error)
 {
-    const struct history_query query = {
-        .subject = subject, .from_ns = from_ns, .to_ns = to_ns, .step_ns = step_ns, .limit = limit};
+    const struct history_query query = {.subject = subject,
+        .owner = HISTORY_ANYBODY,
+        .from_ns = from_ns,
+        .to_ns = to_ns,
+        .step_ns = step_ns,
+        .limit = limit};
     return limit == 0 ? 0 : history_range_query(history, &query, each, userdata, NULL, error);
 }
 
 /* Whether somebody who still has a slot was last seen before. */
-static bool gone_before(struct history *history, const char *name, int64_t from_ms)
+static bool gone_before(
+    struct history *history, const struct history_subject *known, int64_t from_ms)
 {
     pthread_mutex_lock(&history->lock);
-    const struct hist_subject *subject = strmap_get(history->by_name, name);
+    const struct hist_subject *subject = hist_subject_get(history, known->name, known->about.owner);
     bool gone = subject != NULL && subject->slot != SLOT_NONE &&
                 hist_slot_seen(history, subject->slot) < from_ms;
     pthread_mutex_unlock(&history->lock);
     return gone;
 }
 
-int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
-    int (*each)(void *userdata, const struct history_subject *subject), void *userdata,
-    struct ac_error *error)
+int history_subjects(struct history *history, int64_t owner, int64_t from_ns, int64_t to_ns,
+    uint32_t limit, int (*each)(void *userdata, const struct history_subject *subject),
+    void *userdata, struct ac_error *error)
 {
     if (history->none || from_ns >= to_ns)
         return 0;
@@ -507,6 +518,7 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
         bind_int(&binder, hist_ceil_ms(to_ns));
         bind_int(&binder, from_ns / MS);
         bind_int(&binder, limit);
+        bind_int(&binder, owner);
         r = sql_bound(&db->connection, &binder, error);
     }
     while (r == 0) {
@@ -518,8 +530,32 @@ int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, ui
         char labels[AGENT_LABELS_MAX_BYTES];
         read_text(&reader, name, sizeof(name));
         const struct history_subject subject = {name, hist_about_read(&reader, labels)};
-        r = gone_before(history, name, from_ns / MS) ? 0 : each(userdata, &subject);
+        r = gone_before(history, &subject, from_ns / MS) ? 0 : each(userdata, &subject);
     }
+    sql_resetp(&statement);
+    hist_read_give(history, db);
+    return hist_cancel_code(r, error);
+}
+
+int history_has(struct history *history, const struct history_whose *whose, struct ac_error *error)
+{
+    struct hist_db *db;
+    sqlite3_stmt *statement = NULL;
+    int64_t id;
+    if (history->none)
+        return 0;
+    int r = hist_read_take(history, &db, error);
+    if (r < 0)
+        return hist_cancel_code(r, error);
+    r = hist_sql(db, HIST_SUBJECT_NAMED, &statement, error);
+    if (r == 0) {
+        struct binder binder = {.statement = statement};
+        bind_text(&binder, whose->subject);
+        bind_int(&binder, whose->owner);
+        r = sql_bound(&db->connection, &binder, error);
+    }
+    if (r == 0)
+        r = hist_get_int(db, statement, &id, error);
     sql_resetp(&statement);
     hist_read_give(history, db);
     return hist_cancel_code(r, error);

@@ -14,18 +14,19 @@ static int put_tenure(struct history *history, sqlite3_stmt *statement)
     uint32_t slot = read_u32(&reader);
     int64_t from_ms = read_int(&reader);
     read_text(&reader, name, sizeof(name));
-    if (reader.damaged || slot >= FRAME_SLOTS_MAX || strmap_get(history->by_name, name) != NULL)
+    char labels[AGENT_LABELS_MAX_BYTES];
+    const struct history_about about = hist_about_read(&reader, labels);
+    if (reader.damaged || slot >= FRAME_SLOTS_MAX ||
+        hist_subject_get(history, name, about.owner) != NULL)
         return -EUCLEAN;
     if (hist_slots_reserve(history, slot + 1) < 0)
         return -ENOMEM;
     struct hist_slot *s = &history->slots[slot];
     if (s->subject != NULL)
         return -EUCLEAN;
-    struct hist_subject *subject = hist_subject_add(history, id, name);
+    struct hist_subject *subject = hist_subject_add(history, id, name, about.owner);
     if (subject == NULL)
         return -ENOMEM;
-    char labels[AGENT_LABELS_MAX_BYTES];
-    const struct history_about about = hist_about_read(&reader, labels);
     hist_subject_note(subject, &about);
     subject->slot = slot;
     subject->stored = true;

@@ -38,15 +38,36 @@ int hist_slots_reserve(struct history *history, uint32_t slots)
     return r == 0 ? hist_top_reserve(history->top, slots) : r;
 }
 
-struct hist_subject *hist_subject_add(struct history *history, int64_t id, const char *name)
+static void put_key(char *key, const char *name, int64_t owner)
+{
+    uint32_t uid = owner < 0 ? UINT32_MAX : (uint32_t)owner;
+    for (unsigned i = 0; i < HIST_KEY_OWNER; i++, uid >>= 4)
+        key[i] = (char)('a' + (uid & 15));
+    size_t length = strnlen(name, AC_AGENT_ID_MAX);
+    memcpy(key + HIST_KEY_OWNER, name, length);
+    key[HIST_KEY_OWNER + length] = 0;
+}
+
+struct hist_subject *hist_subject_get(
+    const struct history *history, const char *name, int64_t owner)
+{
+    char key[HIST_KEY_OWNER + AC_AGENT_ID_MAX + 1];
+    put_key(key, name, owner);
+    return strmap_get(history->by_key, key);
+}
+
+struct hist_subject *hist_subject_add(
+    struct history *history, int64_t id, const char *name, int64_t owner)
 {
     struct hist_subject *subject = mem_alloc(sizeof(*subject));
     if (subject == NULL)
         return NULL;
     subject->id = id;
     subject->slot = SLOT_NONE;
-    memcpy(subject->name, name, strnlen(name, sizeof(subject->name) - 1));
-    if (strmap_put(history->by_name, subject->name, subject) < 0) {
+    subject->owner = owner;
+    subject->name = subject->key + HIST_KEY_OWNER;
+    put_key(subject->key, name, owner);
+    if (strmap_put(history->by_key, subject->key, subject) < 0) {
         mem_free(subject);
         return NULL;
     }
@@ -55,8 +76,8 @@ struct hist_subject *hist_subject_add(struct history *history, int64_t id, const
 }
 
 /* The id of a name that the database may know from before: 1, 0 where it does not, -errno. */
-static int find_name(
-    struct history *history, const char *name, int64_t *ret_id, struct ac_error *error)
+static int find_name(struct history *history, const char *name, int64_t owner, int64_t *ret_id,
+    struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
     if (history->blank)
@@ -69,18 +90,19 @@ static int find_name(
         return r;
     struct binder binder = {.statement = statement};
     bind_text(&binder, name);
+    bind_int(&binder, owner);
     r = sql_bound(&history->write.connection, &binder, error);
     return r < 0 ? r : hist_get_int(&history->write, statement, ret_id, error);
 }
 
-static int find_subject(struct history *history, const char *name,
+static int find_subject(struct history *history, const char *name, int64_t owner,
     struct hist_subject **ret_subject, struct ac_error *error)
 {
     int64_t id = history->next_subject;
-    int r = find_name(history, name, &id, error);
+    int r = find_name(history, name, owner, &id, error);
     if (r < 0)
         return r;
-    struct hist_subject *subject = hist_subject_add(history, id, name);
+    struct hist_subject *subject = hist_subject_add(history, id, name, owner);
     if (subject == NULL)
         return error_set(error, -ENOMEM, "no memory");
     subject->stored = r == 1;
@@ -88,13 +110,13 @@ static int find_subject(struct history *history, const char *name,
     return 0;
 }
 
-int hist_slot_take(struct history *history, const char *name, int64_t when_ms, uint32_t *ret_slot,
-    struct ac_error *error)
+int hist_slot_take(struct history *history, const char *name, int64_t owner, int64_t when_ms,
+    uint32_t *ret_slot, struct ac_error *error)
 {
-    struct hist_subject *subject = strmap_get(history->by_name, name);
+    struct hist_subject *subject = hist_subject_get(history, name, owner);
     int r = 0;
     if (subject == NULL)
-        r = find_subject(history, name, &subject, error);
+        r = find_subject(history, name, owner, &subject, error);
     if (r < 0)
         return r;
     if (subject->slot != SLOT_NONE) {
@@ -146,7 +168,7 @@ void hist_slot_release(struct history *history, uint32_t slot)
     history->slots[slot].subject = NULL;
     history->lowest_free = MIN(history->lowest_free, slot);
     history->used_slots--;
-    strmap_remove(history->by_name, subject->name);
+    strmap_remove(history->by_key, subject->key);
     subject_free(subject);
 }
 
@@ -190,15 +212,19 @@ void hist_subject_note(struct hist_subject *subject, const struct history_about 
 struct history_about hist_about_read(struct reader *reader, char *buffer)
 {
     bool none = sqlite3_column_type(reader->statement, reader->next + 1) == SQLITE_NULL;
+    bool owned = sqlite3_column_type(reader->statement, reader->next + 2) == SQLITE_INTEGER;
     struct history_about about = {.labels = buffer};
     struct reader mine = *reader;
     int64_t philosophy = read_int(&mine);
-    if (!none)
-        about.labels_size = (uint32_t)read_bytes(&mine, buffer, AGENT_LABELS_MAX_BYTES);
-    reader->next += 2;
-    if (none || mine.damaged || philosophy < 0 || philosophy >= AC_PHILOSOPHY_COUNT ||
-        !agent_labels_sound(buffer, about.labels_size))
-        return (struct history_about){0};
+    about.labels_size = (uint32_t)read_bytes(&mine, buffer, AGENT_LABELS_MAX_BYTES);
+    bool sound = !none && !mine.damaged && philosophy >= 0 && philosophy < AC_PHILOSOPHY_COUNT &&
+                 agent_labels_sound(buffer, about.labels_size);
+    about.owner = read_int(&mine);
+    owned = owned && about.owner >= 0 && about.owner < UINT32_MAX;
+    about.owner = owned ? about.owner : HISTORY_UNOWNED;
+    reader->next += 3;
+    if (!sound)
+        return (struct history_about){.owner = about.owner};
     about.known = true;
     about.philosophy = (enum ac_philosophy)philosophy;
     return about;
@@ -227,6 +253,10 @@ static void bind_subject(struct binder *binder, const struct history *history, u
     bind_int(binder, subject->id);
     bind_text(binder, subject->name);
     bind_about(binder, &subject->pending);
+    if (subject->owner >= 0)
+        bind_int(binder, subject->owner);
+    else
+        bind_null(binder);
 }
 
 static void bind_tenure(struct binder *binder, const struct history *history, uint32_t slot)
@@ -331,7 +361,7 @@ void hist_slots_done(struct history *history)
     size_t cursor = 0;
     for (;;) { /* also those that never got a slot */
         struct hist_subject *subject =
-            history->by_name == NULL ? NULL : strmap_next(history->by_name, &cursor);
+            history->by_key == NULL ? NULL : strmap_next(history->by_key, &cursor);
         if (subject == NULL)
             break;
         subject_free(subject);
@@ -340,5 +370,5 @@ void hist_slots_done(struct history *history)
     mem_free(history->changed);
     mem_free(history->row_slots);
     mem_free(history->groups);
-    strmap_free(history->by_name);
+    strmap_free(history->by_key);
 }

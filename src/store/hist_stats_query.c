@@ -91,8 +91,8 @@ static int quantile_record(
     return roll_merge(q->record, body, (int)q->metric);
 }
 
-static int quantile_run(struct history *history, struct quantile *q, const char *const *subjects,
-    size_t n_subjects, struct ac_error *error)
+static int quantile_run(struct history *history, struct quantile *q,
+    const struct history_whose *subjects, size_t n_subjects, struct ac_error *error)
 {
     int r = 0;
     const struct hist_visitor visitor = {.metrics = 1u << q->metric,
@@ -106,7 +106,7 @@ static int quantile_run(struct history *history, struct quantile *q, const char 
         .minutes = quantile_minutes,
         .record = quantile_record};
     for (size_t i = 0; i < n_subjects && r == 0; i++)
-        r = hist_visit(history, subjects[i], &visitor, error);
+        r = hist_visit(history, &subjects[i], &visitor, error);
     return r;
 }
 
@@ -133,8 +133,8 @@ static double quantile_answer(struct quantile *q, double rank)
 }
 
 int history_quantile(struct history *history, enum ac_resource resource,
-    const char *const *subjects, size_t n_subjects, double q, int64_t from_ns, int64_t to_ns,
-    double *ret_value, struct history_info *ret_info, struct ac_error *error)
+    const struct history_whose *subjects, size_t n_subjects, double q, int64_t from_ns,
+    int64_t to_ns, double *ret_value, struct history_info *ret_info, struct ac_error *error)
 {
     struct history_info info = {0};
     if (!(q >= 0 && q <= 1))
@@ -283,8 +283,9 @@ static double known_or_nan(const struct totals *t, unsigned metric, double value
     return t->known >> metric & 1 ? value : NAN;
 }
 
-int history_usage(struct history *history, const char *subject, int64_t from_ns, int64_t to_ns,
-    struct history_usage *ret_usage, struct history_info *ret_info, struct ac_error *error)
+int history_usage(struct history *history, const struct history_whose *whose, int64_t from_ns,
+    int64_t to_ns, struct history_usage *ret_usage, struct history_info *ret_info,
+    struct ac_error *error)
 {
     struct history_info info = {0};
     struct totals t = {
@@ -301,7 +302,7 @@ int history_usage(struct history *history, const char *subject, int64_t from_ns,
         .ticks = totals_ticks,
         .minutes = totals_minutes,
         .record = totals_record};
-    int r = hist_visit(history, subject, &visitor, error);
+    int r = hist_visit(history, whose, &visitor, error);
     if (r < 0)
         return r;
     const double page_ms_to_gib_hours = 4096.0 / (1024.0 * 1024 * 1024) / 3600000.0;

@@ -120,17 +120,20 @@ static void learn_capacity(struct history *history, const struct history_row *ro
 
 /* The slot of a row. Rows come in the same order nearly always: that of the last tick is tried
  * before the name is looked up. */
-static int take_slot(
-    struct history *history, size_t row, const char *name, int64_t when_ms, struct ac_error *error)
+static int take_slot(struct history *history, size_t at, const struct history_row *row,
+    int64_t when_ms, struct ac_error *error)
 {
-    uint32_t *slot = &history->row_slots[row];
-    if (*slot < history->n_slots && history->slots[*slot].subject != NULL &&
-        strcmp(history->slots[*slot].subject->name, name) == 0)
+    uint32_t *slot = &history->row_slots[at];
+    const char *name = row->subject;
+    int64_t owner = hist_owner(&row->about);
+    const struct hist_subject *last =
+        *slot < history->n_slots ? history->slots[*slot].subject : NULL;
+    if (last != NULL && last->owner == owner && strcmp(last->name, name) == 0)
         return 0;
     *slot = SLOT_NONE;
     if (strnlen(name, AC_AGENT_ID_MAX + 1) > AC_AGENT_ID_MAX)
         return 0;
-    return hist_slot_take(history, name, when_ms, slot, error);
+    return hist_slot_take(history, name, owner, when_ms, slot, error);
 }
 
 static int take_slots(struct history *history, int64_t when_ms, const struct history_row *rows,
@@ -149,7 +152,7 @@ static int take_slots(struct history *history, int64_t when_ms, const struct his
     if (r < 0)
         return error_set(error, r, "no memory");
     for (size_t i = 0; i < n_rows && r == 0; i++) {
-        r = take_slot(history, i, rows[i].subject, when_ms, error);
+        r = take_slot(history, i, &rows[i], when_ms, error);
         uint32_t slot = history->row_slots[i];
         if (r == 0 && slot != SLOT_NONE && hist_slot_describe(history, slot, &rows[i].about) < 0)
             r = error_set(error, -ENOMEM, "no memory");

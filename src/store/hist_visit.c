@@ -28,11 +28,13 @@ struct visit {
     struct history *history;
     struct hist_db *db;
     const struct hist_visitor *visitor;
-    uint64_t subject;
+    uint64_t *subjects; /* more than one where the name had several owners */
+    size_t n_subjects;
     struct tenancy *tenancies;
     size_t n_tenancies;
-    bool interleaved; /* away in another group and back */
-    struct open_part open;
+    size_t tenancies_room;
+    bool interleaved;        /* away in another group and back, or of several owners */
+    struct open_part *open;  /* of each subject */
     enum hist_series series; /* of the rows that come */
     int64_t *buffer;         /* of one section */
     size_t buffer_room;
@@ -40,10 +42,14 @@ struct visit {
 
 static void visit_done(struct visit *visit)
 {
+    for (size_t i = 0; visit->open != NULL && i < visit->n_subjects; i++) {
+        mem_free(visit->open[i].buffer);
+        row_axis_done(&visit->open[i].axis);
+    }
+    mem_free(visit->open);
+    mem_free(visit->subjects);
     mem_free(visit->tenancies);
     mem_free(visit->buffer);
-    mem_free(visit->open.buffer);
-    row_axis_done(&visit->open.axis);
 }
 
 uint32_t hist_metrics_for(uint32_t fields)
@@ -80,16 +86,19 @@ enum hist_metric hist_metric_of(enum ac_resource resource)
 /* ---- One row ------------------------------------------------------------------------------ */
 
 struct finding {
-    uint64_t subject;
-    struct row_entry entries[8]; /* sections of one subject in one row */
+    const struct visit *visit;
+    struct row_entry entries[16]; /* sections of what is visited in one row */
     unsigned n;
 };
 
 static int find_entry(void *userdata, const struct row_entry *entry)
 {
     struct finding *finding = userdata;
-    if (entry->subject == finding->subject && finding->n < ARRAY_SIZE(finding->entries))
-        finding->entries[finding->n++] = *entry;
+    const struct visit *visit = finding->visit;
+    for (size_t i = 0; i < visit->n_subjects; i++) {
+        if (entry->subject == visit->subjects[i] && finding->n < ARRAY_SIZE(finding->entries))
+            finding->entries[finding->n++] = *entry;
+    }
     return 0;
 }
 
@@ -176,7 +185,7 @@ static int visit_row(void *userdata, int64_t id, int64_t end_ms, const void *byt
     (void)end_ms;
     struct visit *visit = userdata;
     const struct hist_visitor *v = visit->visitor;
-    struct finding finding = {.subject = visit->subject};
+    struct finding finding = {.visit = visit};
     struct row_axis axis CLEANUP(row_axis_done) = {0};
     if (hist_cancelled() ||
         (v->cancel != NULL && atomic_load_explicit(v->cancel, memory_order_relaxed)))
@@ -240,14 +249,13 @@ static int visit_tiers(
 
 /* ---- What the query sees ------------------------------------------------------------------ */
 
-static int copy_open(struct visit *visit, uint32_t slot)
+static int copy_open(struct visit *visit, uint32_t slot, struct open_part *open)
 {
     struct history *history = visit->history;
     uint64_t first = history->groups[group_of(slot)].first;
     uint64_t n = history->sequence - first;
     if (n == 0)
         return 0;
-    struct open_part *open = &visit->open;
     open->buffer = mem_alloc_array((size_t)n * (HIST_METRICS + 1), sizeof(int64_t));
     if (open->buffer == NULL || hist_axis(history, first, history->sequence, &open->axis) < 0)
         return -ENOMEM;
@@ -269,16 +277,15 @@ static bool joined(struct visit *visit, const struct tenancy *tenancy)
     return false;
 }
 
-static int read_tenancies(struct visit *visit, struct ac_error *error)
+static int read_tenancies(struct visit *visit, uint64_t subject, struct ac_error *error)
 {
     struct hist_db *db = visit->db;
     sqlite3_stmt *statement cleanup_reset = NULL;
-    size_t room = 0;
     int r = hist_sql(db, HIST_TENURE_OF, &statement, error);
     if (r < 0)
         return r;
     struct binder binder = {.statement = statement};
-    bind_u64(&binder, visit->subject);
+    bind_u64(&binder, subject);
     bind_int(&binder, visit->visitor->to_ms);
     bind_int(&binder, visit->visitor->from_ms);
     r = sql_bound(&db->connection, &binder, error);
@@ -293,52 +300,75 @@ static int read_tenancies(struct visit *visit, struct ac_error *error)
         r = 0;
         if (joined(visit, &tenancy))
             continue;
-        if (visit->n_tenancies == room) {
-            room = room * 2 + 4;
+        if (visit->n_tenancies == visit->tenancies_room) {
+            size_t room = visit->n_tenancies * 2 + 4;
             struct tenancy *grown = mem_resize_array(visit->tenancies, room, sizeof(*grown));
             if (grown == NULL)
                 return error_set(error, -ENOMEM, "no memory");
             visit->tenancies = grown;
+            visit->tenancies_room = room;
         }
         visit->tenancies[visit->n_tenancies++] = tenancy;
     }
     return r;
 }
 
-/* Under the lock: who it is, the state of the database, and the open chunk that goes with it.
- * Returns 1, 0 for a subject that nobody knows, or -errno. */
-static int snapshot(struct visit *visit, const char *name, struct ac_error *error)
+static int add_subject(struct visit *visit, int64_t id)
+{
+    size_t n = visit->n_subjects;
+    uint64_t *subjects = mem_resize_array(visit->subjects, n + 1, sizeof(*subjects));
+    if (subjects == NULL)
+        return -ENOMEM;
+    visit->subjects = subjects;
+    struct open_part *open = mem_resize_array(visit->open, n + 1, sizeof(*open));
+    if (open == NULL)
+        return -ENOMEM;
+    visit->open = open;
+    open[n] = (struct open_part){0};
+    subjects[n] = (uint64_t)id;
+    visit->n_subjects++;
+    return 0;
+}
+
+/* Who it is, with what is open of each. */
+static int find_subjects(
+    struct visit *visit, const struct history_whose *whose, struct ac_error *error)
 {
     struct history *history = visit->history;
-    struct hist_db *db = visit->db;
-    int r = hist_run(db, HIST_BEGIN_READ, NULL, 0, error);
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    int r = hist_sql(visit->db, HIST_SUBJECT_NAMED, &statement, error);
     if (r < 0)
         return r;
-    const struct hist_subject *subject = strmap_get(history->by_name, name);
-    int64_t id = subject == NULL ? 0 : subject->id;
-    if (subject == NULL) {
-        sqlite3_stmt *statement cleanup_reset = NULL;
-        r = hist_sql(db, HIST_SUBJECT_FIND, &statement, error);
-        if (r < 0)
-            return r;
-        struct binder binder = {.statement = statement};
-        bind_text(&binder, name);
-        r = sql_bound(&db->connection, &binder, error);
-        if (r == 0)
-            r = hist_get_int(db, statement, &id, error);
+    struct binder binder = {.statement = statement};
+    bind_text(&binder, whose->subject);
+    bind_int(&binder, whose->owner);
+    r = sql_bound(&visit->db->connection, &binder, error);
+    while (r == 0) {
+        r = sql_step(&visit->db->connection, statement, "reading history", error);
         if (r != 1)
             return r;
+        r = add_subject(visit, sqlite3_column_int64(statement, 0));
+        const struct hist_subject *subject =
+            hist_subject_get(history, whose->subject, sqlite3_column_int64(statement, 1));
+        if (r == 0 && subject != NULL && subject->slot != SLOT_NONE)
+            r = copy_open(visit, subject->slot, &visit->open[visit->n_subjects - 1]);
+        if (r < 0)
+            return error_set(error, r, "no memory");
     }
-    visit->subject = (uint64_t)id;
-    memcpy(db->span_ms, history->write.span_ms, sizeof(db->span_ms));
-    r = read_tenancies(visit, error);
-    if (r == 0 && subject != NULL && subject->slot != SLOT_NONE &&
-        copy_open(visit, subject->slot) < 0)
-        return error_set(error, -ENOMEM, "no memory");
-    if (r == 0 && visit->interleaved && !visit->visitor->any_order &&
-        !atomic_exchange(&history->went_back, true))
-        return -EAGAIN;
-    return r < 0 ? r : 1;
+    return r;
+}
+
+/* Under the lock: the state of the database, and the open chunks that go with it. */
+static int snapshot(struct visit *visit, const struct history_whose *whose, struct ac_error *error)
+{
+    int r = hist_run(visit->db, HIST_BEGIN_READ, NULL, 0, error);
+    if (r == 0)
+        r = find_subjects(visit, whose, error);
+    memcpy(visit->db->span_ms, visit->history->write.span_ms, sizeof(visit->db->span_ms));
+    for (size_t i = 0; i < visit->n_subjects && r == 0; i++)
+        r = read_tenancies(visit, visit->subjects[i], error);
+    visit->interleaved |= visit->n_subjects > 1;
+    return r == 0 && visit->interleaved && !visit->visitor->any_order ? -EAGAIN : r;
 }
 
 static int visit_all(struct visit *visit, struct ac_error *error)
@@ -352,11 +382,17 @@ static int visit_all(struct visit *visit, struct ac_error *error)
         if (r != 0)
             return r;
     }
-    return visit->open.there ? v->ticks(v->userdata, &visit->open.axis, &visit->open.section) : 0;
+    for (size_t i = 0; i < visit->n_subjects; i++) {
+        const struct open_part *open = &visit->open[i];
+        int r = open->there ? v->ticks(v->userdata, &open->axis, &open->section) : 0;
+        if (r != 0)
+            return r;
+    }
+    return 0;
 }
 
-int hist_visit(struct history *history, const char *subject, const struct hist_visitor *visitor,
-    struct ac_error *error)
+int hist_visit(struct history *history, const struct history_whose *whose,
+    const struct hist_visitor *visitor, struct ac_error *error)
 {
     struct visit visit CLEANUP(visit_done) = {.history = history, .visitor = visitor};
     if (history->none || visitor->from_ms >= visitor->to_ms)
@@ -365,9 +401,9 @@ int hist_visit(struct history *history, const char *subject, const struct hist_v
     if (r < 0)
         return hist_cancel_code(r, error);
     pthread_mutex_lock(&history->lock);
-    r = snapshot(&visit, subject, error);
+    r = snapshot(&visit, whose, error);
     pthread_mutex_unlock(&history->lock);
-    if (r == 1)
+    if (r == 0)
         r = visit_all(&visit, error);
     hist_read_give(history, visit.db);
     r = hist_cancel_code(r, error);

@@ -52,12 +52,24 @@ struct history_totals {
     uint64_t network_bytes;
 };
 
+/* Whose samples a question is about: a uid or one of these. The machine is everybody's. */
+#define HISTORY_ANYBODY (-1) /* whoever they belonged to */
+#define HISTORY_UNOWNED (-2) /* those of whom it is not known */
+
+static inline int64_t history_owner_of(uint32_t uid)
+{
+    return uid == UINT32_MAX ? HISTORY_UNOWNED : (int64_t)uid;
+}
+
 /* What is known of a subject besides its usage: for filters and groups, also when it is gone. */
 struct history_about {
     bool known; /* false: nothing of it is, as of the machine */
     enum ac_philosophy philosophy;
     uint32_t labels_size;
     const char *labels; /* as agent_labels_next takes them; borrowed */
+    /* A uid, or HISTORY_UNOWNED. A name that passes to another owner is another subject: what was
+     * recorded before stays with the one before. */
+    int64_t owner;
 };
 
 struct history_row {
@@ -133,7 +145,8 @@ typedef int (*history_fn)(void *userdata, const struct history_point *point);
  * within a long statement. NULL = they run to their end. */
 void history_cancel_by(const atomic_bool *cancel);
 
-/* Points of @subject with from <= point.from_ns < to, oldest first, in steps of at least
+/* Points of @subject, whoever owned it, with from <= point.from_ns < to, oldest first, in steps of
+ * at least
  * @step_ns (rounded up to what is stored). Gaps have no point. A non-zero return of @each ends
  * it and is returned. At most @limit points. */
 int history_range(struct history *history, const char *subject, int64_t from_ns, int64_t to_ns,
@@ -154,6 +167,7 @@ struct history_info {
 /* The same with more to say. Fields that are 0 mean: no limit, all metrics, cannot be cancelled. */
 struct history_query {
     const char *subject;
+    int64_t owner;
     int64_t from_ns;
     int64_t to_ns;
     uint64_t step_ns;
@@ -171,11 +185,20 @@ struct history_subject {
     struct history_about about;
 };
 
-/* Subjects that have history in the span, by name; also those that were away in just that span,
- * for less than twenty minutes. @each may not call back. */
-int history_subjects(struct history *history, int64_t from_ns, int64_t to_ns, uint32_t limit,
-    int (*each)(void *userdata, const struct history_subject *subject), void *userdata,
-    struct ac_error *error);
+/* Samples of that name that belong to @owner. */
+struct history_whose {
+    const char *subject;
+    int64_t owner;
+};
+
+/* Whether anything of it was ever recorded and is kept. 1, 0 or -errno. */
+int history_has(struct history *history, const struct history_whose *whose, struct ac_error *error);
+
+/* Subjects of @owner that have history in the span, by name; also those that were away in just that
+ * span, for less than twenty minutes. @each may not call back. */
+int history_subjects(struct history *history, int64_t owner, int64_t from_ns, int64_t to_ns,
+    uint32_t limit, int (*each)(void *userdata, const struct history_subject *subject),
+    void *userdata, struct ac_error *error);
 
 enum history_aggregate { HISTORY_MEAN, HISTORY_MAX, HISTORY_SUM };
 
@@ -198,8 +221,8 @@ int history_top(struct history *history, enum ac_resource resource,
  * resource's unit. Exact where every sample is still there and the span is at most 2 h; else from
  * sketches (info.error_bound). NaN where there is no sample. Returns 0 or -errno. */
 int history_quantile(struct history *history, enum ac_resource resource,
-    const char *const *subjects, size_t n_subjects, double q, int64_t from_ns, int64_t to_ns,
-    double *ret_value, struct history_info *ret_info, struct ac_error *error);
+    const struct history_whose *subjects, size_t n_subjects, double q, int64_t from_ns,
+    int64_t to_ns, double *ret_value, struct history_info *ret_info, struct ac_error *error);
 
 /* What a subject used in the span, for charge-back. Unknown parts are NaN. Exact at the edges of
  * chunks; within one, integrated from its samples. */
@@ -210,8 +233,9 @@ struct history_usage {
     double disk_bytes;
     double network_bytes;
 };
-int history_usage(struct history *history, const char *subject, int64_t from_ns, int64_t to_ns,
-    struct history_usage *ret_usage, struct history_info *ret_info, struct ac_error *error);
+int history_usage(struct history *history, const struct history_whose *whose, int64_t from_ns,
+    int64_t to_ns, struct history_usage *ret_usage, struct history_info *ret_info,
+    struct ac_error *error);
 
 /* Checks every checksum, column and invariant, row by row. Calls @finding for each damage.
  * Returns the number of findings, or -errno. */

@@ -146,7 +146,10 @@ static int add_name(struct export *export, const char *name)
 
 static int add_subject(void *userdata, const struct history_subject *subject)
 {
-    return add_name(userdata, subject->name);
+    const struct export *export = userdata;
+    const char *last = export->n_subjects > 0 ? export->subjects[export->n_subjects - 1] : NULL;
+    bool again = last && strcmp(last, subject->name) == 0; /* it had another owner before */
+    return again ? 0 : add_name(userdata, subject->name);
 }
 
 /* Of a counter, what was added to it. */
@@ -179,6 +182,7 @@ static int export_point(void *userdata, const struct history_point *point)
 static int series_of_state(struct export *export)
 {
     const struct history_query query = {.subject = export->subject,
+        .owner = HISTORY_ANYBODY,
         .from_ns = export->from_ns,
         .to_ns = export->to_ns,
         .metrics = export->family->bit,
@@ -265,8 +269,8 @@ static int subjects_of_daemon(struct export *export)
 static int subjects_of_state(struct export *export)
 {
     struct ac_error error = {0};
-    int r = history_subjects(
-        export->history, export->from_ns, export->to_ns, UINT32_MAX, add_subject, export, &error);
+    int r = history_subjects(export->history, HISTORY_ANYBODY, export->from_ns, export->to_ns,
+        UINT32_MAX, add_subject, export, &error);
     if (r < 0)
         return cli_fail(
             export->cli, EXIT_FAILED, "%s", error.message[0] ? error.message : strerror(-r));

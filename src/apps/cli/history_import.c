@@ -227,7 +227,8 @@ static int check_newer(const struct import *import)
     struct ac_error error = {0};
     int64_t first = import->samples[0].wall_ms * 1000000;
     int64_t last = MAX(clock_wall_ns(), first) + 86400 * (int64_t)NS_PER_SEC;
-    int r = history_subjects(import->history, first, last, 1, stop_at_first, NULL, &error);
+    int r = history_subjects(
+        import->history, HISTORY_ANYBODY, first, last, 1, stop_at_first, NULL, &error);
     if (r < 0)
         return cli_fail(import->cli, EXIT_FAILED, "%s", error.message);
     if (r > 0)

@@ -366,7 +366,8 @@ static size_t collect_rows(struct daemon *daemon)
             .about = {.known = true,
                 .philosophy = agent->spec.philosophy,
                 .labels = agent->spec.labels,
-                .labels_size = agent->spec.labels_size}};
+                .labels_size = agent->spec.labels_size,
+                .owner = history_owner_of(agent->spec.owner_uid)}};
         n++;
     }
     return n;

@@ -32,11 +32,12 @@ static int replay_point(void *userdata, const struct history_point *point)
     return 0;
 }
 
-static void replay_window(struct daemon *daemon, const char *subject)
+static void replay_window(struct daemon *daemon, const char *subject, int64_t owner)
 {
     struct window window = {.daemon = daemon, .subject = subject, .now = clock_moment()};
     int64_t length = (int64_t)(daemon->config.limits.for_ms * NS_PER_MSEC);
     const struct history_query query = {.subject = subject,
+        .owner = owner,
         .from_ns = window.now.wall_ns - length,
         .to_ns = window.now.wall_ns,
         .step_ns = length > TICKS_MAX_NS ? (uint64_t)MINUTE_NS : 0};
@@ -89,6 +90,7 @@ static int read_peaks(
     bool shorter = now_ns - added_ns < TICKS_MAX_NS;
     int64_t midnight = round_down(added_ns, DAY_NS) + DAY_NS;
     struct history_query query = {.subject = id,
+        .owner = HISTORY_ANYBODY, /* since it was added: its own */
         .from_ns = shorter ? added_ns : round_down(added_ns, MINUTE_NS),
         .to_ns = MIN(now_ns, midnight),
         .step_ns = shorter ? 0 : (uint64_t)MINUTE_NS,
@@ -109,7 +111,7 @@ static int read_peaks(
 
 void replay_machine(struct daemon *daemon)
 {
-    replay_window(daemon, "");
+    replay_window(daemon, "", HISTORY_ANYBODY);
 }
 
 void replay_agents(struct daemon *daemon)
@@ -125,7 +127,7 @@ void replay_agents(struct daemon *daemon)
             left++;
             continue;
         }
-        replay_window(daemon, agent->spec.id);
+        replay_window(daemon, agent->spec.id, history_owner_of(agent->spec.owner_uid));
         if (read_peaks(daemon, agent->spec.id, agent->added.wall_ns, now.wall_ns, &peaks) >= 0)
             (void)core_replay_peaks(daemon->core, agent->spec.id, &peaks.usage);
     }

@@ -26,7 +26,8 @@ static struct history *open_history(const struct temporary *directory, bool back
 }
 
 /* @about "" = nothing known, else the philosophy's number and "key=value" each, with spaces. */
-static void tick(struct history *history, int second, const char *name, const char *about)
+static void owned_tick(
+    struct history *history, int second, const char *name, int64_t owner, const char *about)
 {
     struct agent_spec spec = {0};
     struct ac_usage usage;
@@ -48,9 +49,15 @@ static void tick(struct history *history, int second, const char *name, const ch
         .about = {.known = *about != 0,
             .philosophy = spec.philosophy,
             .labels = spec.labels,
-            .labels_size = spec.labels_size}};
+            .labels_size = spec.labels_size,
+            .owner = owner}};
     if (history_tick(history, START + second * SECOND, &row, 1, &error) != 0)
         fail_msg("%s", error.message);
+}
+
+static void tick(struct history *history, int second, const char *name, const char *about)
+{
+    owned_tick(history, second, name, HISTORY_UNOWNED, about);
 }
 
 static int describe(void *userdata, const struct history_subject *subject)
@@ -72,7 +79,8 @@ static void expect(struct history *history, const char *wanted)
 {
     struct buf out CLEANUP(buf_done) = {0};
     assert_int_equal(history_flush(history, NULL), 0);
-    assert_int_equal(history_subjects(history, 0, INT64_MAX, 100, describe, &out, NULL), 0);
+    assert_int_equal(
+        history_subjects(history, HISTORY_ANYBODY, 0, INT64_MAX, 100, describe, &out, NULL), 0);
     assert_string_equal(out.data, wanted);
 }
 
@@ -180,13 +188,17 @@ static void crowds_are_kept(void **state)
     for (int again = 0; again < 2; again++) {
         struct expected expected = {.changed = 130};
         struct history_usage usage;
-        assert_int_equal(
-            history_subjects(history, 0, INT64_MAX, 1000, check_one, &expected, NULL), 0);
+        assert_int_equal(history_subjects(history, HISTORY_ANYBODY, 0, INT64_MAX, 1000, check_one,
+                             &expected, NULL),
+            0);
         assert_int_equal(expected.count, 264);
         for (int i = 0; i < 264; i += 13) {
             char name[16];
             snprintf(name, sizeof(name), "crowd-%d", i);
-            assert_int_equal(history_usage(history, name, START, INT64_MAX, &usage, NULL, NULL), 0);
+            assert_int_equal(
+                history_usage(history, &(const struct history_whose){name, HISTORY_ANYBODY}, START,
+                    INT64_MAX, &usage, NULL, NULL),
+                0);
             assert_int_equal(
                 usage.samples, i >= 200 ? 1 : 1 + (i < 5) + (i < 130) + (i >= 100 && i < 130));
         }

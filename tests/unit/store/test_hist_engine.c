@@ -255,7 +255,7 @@ static void check_quantile(struct history *history, int agent, int from_t, int t
             values[n++] = oracle.cpu[t][agent];
     }
     qsort(values, n, sizeof(values[0]), compare_u32);
-    const char *subject = name_of(agent);
+    const struct history_whose subject = {name_of(agent), HISTORY_ANYBODY};
     for (double q = 0; q <= 1; q += 0.19) {
         double got;
         struct history_info info;
@@ -283,7 +283,7 @@ static void quantiles_keep_their_bound(void **state)
         check_quantile(history, a, 0, TICKS); /* sketches and open chunks */
     }
     double got;
-    const char *subject = "agent-1";
+    const struct history_whose subject = {"agent-1", HISTORY_ANYBODY};
     assert_int_equal(
         history_quantile(history, AC_CPU, &subject, 1, 1.5, 0, 1, &got, NULL, NULL), -EINVAL);
     history_close(history);
@@ -308,8 +308,9 @@ static void totals_add_up(void **state)
                 cpu += oracle.cpu[t][a] / 10000.0 * step;
         }
         struct history_usage usage;
-        assert_int_equal(history_usage(history, name_of(a), START_NS,
-                             oracle.when_ns[oracle.n - 1] + SECOND, &usage, NULL, NULL),
+        assert_int_equal(
+            history_usage(history, &(const struct history_whose){name_of(a), HISTORY_ANYBODY},
+                START_NS, oracle.when_ns[oracle.n - 1] + SECOND, &usage, NULL, NULL),
             0);
         assert_int_equal(usage.samples, samples);
         if (samples == 0) {
@@ -411,8 +412,8 @@ static void slots_are_reused(void **state)
     history_status(history, &status);
     assert_true(status.subjects < 2500); /* what is open, not all that ever was */
     int count = 0;
-    assert_int_equal(history_subjects(history, START_NS, START_NS + 2000 * SECOND, 100000,
-                         collect_name, &count, NULL),
+    assert_int_equal(history_subjects(history, HISTORY_ANYBODY, START_NS, START_NS + 2000 * SECOND,
+                         100000, collect_name, &count, NULL),
         0);
     assert_int_equal(count, 3000);
     struct history_usage used;
@@ -420,7 +421,9 @@ static void slots_are_reused(void **state)
         char name[32];
         snprintf(name, sizeof(name), "short-%d", i);
         assert_int_equal(
-            history_usage(history, name, START_NS, START_NS + 2000 * SECOND, &used, NULL, NULL), 0);
+            history_usage(history, &(const struct history_whose){name, HISTORY_ANYBODY}, START_NS,
+                START_NS + 2000 * SECOND, &used, NULL, NULL),
+            0);
         assert_int_equal(used.samples, 20);
     }
     check_clean(history);

@@ -111,8 +111,9 @@ static double cpu_seconds(struct history *history, int agent)
     char name[24];
     struct history_usage usage;
     snprintf(name, sizeof(name), "agent-%d", agent);
-    assert_int_equal(
-        history_usage(history, name, START_NS, START_NS + 86400 * SECOND, &usage, NULL, NULL), 0);
+    assert_int_equal(history_usage(history, &(const struct history_whose){name, HISTORY_ANYBODY},
+                         START_NS, START_NS + 86400 * SECOND, &usage, NULL, NULL),
+        0);
     return usage.cpu_seconds;
 }
 

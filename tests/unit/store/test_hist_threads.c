@@ -187,7 +187,8 @@ static void test_cancelled(void **state)
                          &prefix, &error),
         0);
     assert_int_equal(prefix.ticks, TICKS);
-    assert_int_equal(history_subjects(f->history, START_NS, end, 100, never, NULL, &error), 0);
+    assert_int_equal(
+        history_subjects(f->history, HISTORY_ANYBODY, START_NS, end, 100, never, NULL, &error), 0);
     assert_int_equal(history_tiers(f->history, tiers, &error), 0);
     assert_true(tiers[HISTORY_RAW].rows > 0 && tiers[HISTORY_DAYS].rows == 0);
     assert_true(tiers[HISTORY_RAW].oldest_ns == START_NS);

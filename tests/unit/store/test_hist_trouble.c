@@ -302,8 +302,10 @@ static void failing_writes_leave_a_gap(void **state)
     assert_true(status.last_error == 0 && status.failed_ticks == 200);
     struct history_info info;
     struct seen seen = {.agent = 3, .last = -1};
-    const struct history_query query = {
-        .subject = "agent-3", .from_ns = START_NS, .to_ns = START_NS + DAY_NS};
+    const struct history_query query = {.subject = "agent-3",
+        .owner = HISTORY_ANYBODY,
+        .from_ns = START_NS,
+        .to_ns = START_NS + DAY_NS};
     assert_int_equal(history_range_query(history, &query, see, &seen, &info, NULL), 0);
     assert_int_equal(seen.count, recorded + 1);
     assert_int_equal(info.gaps, 4);
@@ -347,8 +349,10 @@ static void damaged_chunks_are_told(void **state)
         struct history_info info;
         struct seen seen = {.agent = a, .last = -1};
         snprintf(name, sizeof(name), "agent-%d", a);
-        const struct history_query query = {
-            .subject = name, .from_ns = START_NS, .to_ns = START_NS + DAY_NS};
+        const struct history_query query = {.subject = name,
+            .owner = HISTORY_ANYBODY,
+            .from_ns = START_NS,
+            .to_ns = START_NS + DAY_NS};
         assert_int_equal(history_range_query(history, &query, see, &seen, &info, NULL), 0);
         assert_true(seen.count == 2000 ? info.damaged == 0 : info.damaged == 1);
         missing += seen.count != 2000;
@@ -432,8 +436,9 @@ static void weeks_of_sleep_and_jumps(void **state)
     for (int again = 0; again < 2; again++) {
         struct history_usage usage;
         struct history_info info;
-        assert_int_equal(history_usage(history, "agent-5", START_NS, START_NS + 1000 * DAY_NS,
-                             &usage, &info, NULL),
+        assert_int_equal(
+            history_usage(history, &(const struct history_whose){"agent-5", HISTORY_ANYBODY},
+                START_NS, START_NS + 1000 * DAY_NS, &usage, &info, NULL),
             0);
         assert_int_equal(usage.samples, 4000);
         /* A sample stands for a second, never for a week. */

@@ -66,6 +66,7 @@ static struct sums sum_of(struct history *history, int from, int to, int64_t ste
     struct sums sums = {0};
     struct ac_error error = {0};
     const struct history_query query = {.subject = "a",
+        .owner = HISTORY_ANYBODY,
         .from_ns = START + from * SECOND,
         .to_ns = START + to * SECOND,
         .step_ns = (uint64_t)step_ns,
@@ -84,8 +85,8 @@ static void near(double value, double wanted)
 static struct history_usage usage_of(struct history *history, int from, int to)
 {
     struct history_usage usage;
-    assert_int_equal(
-        history_usage(history, "a", START + from * SECOND, START + to * SECOND, &usage, NULL, NULL),
+    assert_int_equal(history_usage(history, &(const struct history_whose){"a", HISTORY_ANYBODY},
+                         START + from * SECOND, START + to * SECOND, &usage, NULL, NULL),
         0);
     return usage;
 }

@@ -370,7 +370,10 @@ static void check_totals(struct week *week)
         const struct subject *s = &week->subjects[i];
         struct history_usage usage;
         struct history_info info;
-        assert_int_equal(history_usage(week->history, s->name, from, to, &usage, &info, NULL), 0);
+        assert_int_equal(
+            history_usage(week->history, &(const struct history_whose){s->name, HISTORY_ANYBODY},
+                from, to, &usage, &info, NULL),
+            0);
         double cpu = (double)s->cpu_expected_ns * 1e-9;
         double memory = s->memory_expected / 256 / 1024 / 3600;
         if (usage.samples != s->samples)
@@ -395,14 +398,14 @@ static void check_quantiles(struct week *week)
     static const double ranks[] = {0, 0.5, 0.95, 1};
     for (int i = 0; i < week->n_agents; i++) {
         const struct subject *s = &week->subjects[i];
-        const char *name = s->name;
+        const struct history_whose whose = {s->name, HISTORY_ANYBODY};
         uint64_t n = 0;
         for (int v = 0; v < CPU_MOST; v++)
             n += s->cpu_seen[v];
         for (size_t q = 0; q < ARRAY_SIZE(ranks) && n > 0; q++) {
             struct history_info info;
             double value = 0;
-            assert_int_equal(history_quantile(week->history, AC_CPU, &name, 1, ranks[q],
+            assert_int_equal(history_quantile(week->history, AC_CPU, &whose, 1, ranks[q],
                                  START_NS - DAY, week->now_ns + 2 * DAY, &value, &info, NULL),
                 0);
             uint64_t rank = (uint64_t)fmax(ceil(ranks[q] * (double)n), 1);
@@ -411,7 +414,7 @@ static void check_quantiles(struct week *week)
             while (exact < CPU_MOST && (seen += s->cpu_seen[exact]) < rank)
                 exact++;
             if (fabs(value - exact / 10000.0) > exact / 10000.0 * info.error_bound + 1e-9)
-                fail_msg("%s: quantile %g is %g instead of %g (bound %g)", name, ranks[q], value,
+                fail_msg("%s: quantile %g is %g instead of %g (bound %g)", s->name, ranks[q], value,
                     exact / 10000.0, info.error_bound);
         }
     }

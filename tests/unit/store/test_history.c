@@ -437,16 +437,18 @@ static void subjects_of_a_span(void **state)
     tick(both.history, START + 2 * MINUTE, "b", 1);
     tick(both.history, START + 3 * MINUTE, "c", 1);
     tick(both.history, START + 3 * MINUTE, "a", 1);
-    history_subjects(both.history, START, START + HOUR, 10, note, names, NULL);
+    history_subjects(both.history, HISTORY_ANYBODY, START, START + HOUR, 10, note, names, NULL);
     assert_string_equal(names, ";a;b;c;");
     *names = 0;
-    history_subjects(both.history, START + MINUTE, START + 2 * MINUTE, 10, note, names, NULL);
+    history_subjects(
+        both.history, HISTORY_ANYBODY, START + MINUTE, START + 2 * MINUTE, 10, note, names, NULL);
     assert_string_equal(names, "a;b;"); /* a is away for the moment */
     *names = 0;
-    history_subjects(both.history, START + 3 * MINUTE, START + HOUR, 10, note, names, NULL);
+    history_subjects(
+        both.history, HISTORY_ANYBODY, START + 3 * MINUTE, START + HOUR, 10, note, names, NULL);
     assert_string_equal(names, "a;c;");
     *names = 0;
-    history_subjects(both.history, START, START + HOUR, 2, note, names, NULL);
+    history_subjects(both.history, HISTORY_ANYBODY, START, START + HOUR, 2, note, names, NULL);
     assert_string_equal(names, ";a;");
     close_both(&both);
 }
@@ -462,7 +464,8 @@ static void no_store_keeps_nothing(void **state)
     assert_int_equal(tick(history, START + MINUTE, "a", 1), 0);
     range(history, "a", 0, INT64_MAX, 0, &points);
     assert_int_equal(points.count, 0);
-    assert_int_equal(history_subjects(history, 0, INT64_MAX, 10, note, names, NULL), 0);
+    assert_int_equal(
+        history_subjects(history, HISTORY_ANYBODY, 0, INT64_MAX, 10, note, names, NULL), 0);
     assert_string_equal(names, "");
     history_close(history);
     history_close(NULL);
@@ -538,7 +541,7 @@ static int work(const struct temporary *directory)
     if (r == 0)
         r = history_range(both.history, "a", 0, INT64_MAX, 0, 10, see, &points, &error);
     if (r == 0)
-        r = history_subjects(both.history, 0, INT64_MAX, 10, note, names, &error);
+        r = history_subjects(both.history, HISTORY_ANYBODY, 0, INT64_MAX, 10, note, names, &error);
     close_both(&both);
     if (r != error.code)
         fail_msg("%d but %d: %s", r, error.code, error.message);
