@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Payloads of recordings: any bytes decode to a sample that encodes and decodes to itself, or to
- * an error. The first byte is the kind of the frame. */
+ * an agent whose labels can be walked, or to an error. The first byte is the kind of the frame. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +33,16 @@ static void check_agent(const struct record_frame *frame)
 
     if (memchr(spec->id, 0, sizeof(spec->id)) == NULL)
         abort();
-    while (agent_spec_next_label(spec, &cursor, &value) && labels <= sizeof(spec->labels))
+    /* A block of their own, so that a step past their end is seen. */
+    char *alone = malloc(MAX(spec->labels_size, 1u));
+    if (!alone)
+        return;
+    memcpy(alone, spec->labels, spec->labels_size);
+    while (agent_labels_next(alone, spec->labels_size, &cursor, &value) && labels <= cursor)
         labels++;
-    if (labels > sizeof(spec->labels))
+    if (cursor != spec->labels_size || labels > cursor)
         abort();
+    free(alone);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -192,6 +192,7 @@ static const struct field agent_fields[] = {
     U64(agent_section, spec.root_start_ticks),
     U32(agent_section, spec.labels_size),
     FIELD(agent_section, spec.labels, F_BYTES),
+    FIELD(agent_section, spec.announced_itself, F_BOOL),
 };
 
 #define LAYOUT(fields, type)                                                                       \
@@ -417,9 +418,8 @@ static int section_decode_agent(const struct section_bytes *section, struct reco
     record_decode_one(
         &layouts[SECTION_AGENT], section->records, section->record_size, (uint8_t *)&agent);
     if (agent.spec.labels_size > sizeof(agent.spec.labels) ||
-        (unsigned)agent.spec.philosophy >= AC_PHILOSOPHY_COUNT)
-        return -EBADMSG;
-    if (agent.spec.labels_size > 0 && agent.spec.labels[agent.spec.labels_size - 1] != '\0')
+        (unsigned)agent.spec.philosophy >= AC_PHILOSOPHY_COUNT ||
+        !agent_labels_sound(agent.spec.labels, agent.spec.labels_size))
         return -EBADMSG;
     frame->slot = agent.slot;
     frame->spec = agent.spec;

@@ -120,7 +120,8 @@ static int setup(void **state)
         .limits = {.max_cpu_cores = 1.5, .max_file_descriptors = 100},
         .owner_uid = 1000,
         .root_pid = 1234,
-        .root_start_ticks = 99999};
+        .root_start_ticks = 99999,
+        .announced_itself = true};
     return agent_spec_set_label(&spec, "team", "blue", &error);
 }
 
@@ -170,6 +171,7 @@ static void test_what_was_written_is_read_back(void **state)
     assert_string_equal(told_spec.id, "builder");
     assert_string_equal(told_spec.command, "make -j2");
     assert_int_equal(told_spec.root_start_ticks, 99999);
+    assert_true(told_spec.announced_itself);
     assert_int_equal(told_spec.labels_size, spec.labels_size);
     assert_memory_equal(told_spec.labels, spec.labels, spec.labels_size);
     assert_int_equal(source->ops->read(source, &read), -ENODATA);
@@ -325,6 +327,56 @@ static void test_records_of_other_versions_keep_what_both_know(void **state)
     record_frame_done(&frame);
 }
 
+/* The section of an agent as a writer of before announced_itself wrote it: a byte shorter. */
+static void test_agents_of_older_writers_announced_nothing(void **state)
+{
+    struct buf payload CLEANUP(buf_done) = {0};
+    struct record_frame frame = {0};
+
+    (void)state;
+    assert_int_equal(record_encode_agent(&payload, 3, &spec), 0);
+    size_t size = payload.size - 1;
+    payload.data[2] = (char)((size - 8) & 0xff);
+    payload.data[3] = (char)((size - 8) >> 8);
+    assert_int_equal(record_decode(RECORD_FRAME_ADDED, payload.data, size, &frame), 0);
+    assert_int_equal(frame.slot, 3);
+    assert_int_equal(frame.spec.labels_size, spec.labels_size);
+    assert_memory_equal(frame.spec.labels, spec.labels, spec.labels_size);
+    assert_false(frame.spec.announced_itself);
+    record_frame_done(&frame);
+}
+
+/* Whoever walks labels trusts that they are keys and values in turn. */
+static void test_labels_that_are_no_pairs_are_refused(void **state)
+{
+    static const struct {
+        char labels[16];
+        uint32_t size;
+        int r;
+    } rows[] = {
+        {"", 0, 0},
+        {"team\0blue", 10, 0},
+        {"team\0", 6, 0}, /* an empty value */
+        {"team", 5, -EBADMSG},
+        {"team\0blue\0floor", 16, -EBADMSG},
+        {"team\0blue", 9, -EBADMSG},
+        {"team\0blue", AGENT_LABELS_MAX_BYTES + 1, -EBADMSG},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct agent_spec with = spec;
+        struct buf payload CLEANUP(buf_done) = {0};
+        struct record_frame frame = {0};
+        memcpy(with.labels, rows[i].labels, sizeof(rows[i].labels));
+        with.labels_size = rows[i].size;
+        assert_int_equal(record_encode_agent(&payload, 1, &with), 0);
+        assert_int_equal(
+            record_decode(RECORD_FRAME_ADDED, payload.data, payload.size, &frame), rows[i].r);
+        record_frame_done(&frame);
+    }
+}
+
 /* A byte that is neither 0 nor 1 is no bool: it must not get into one. */
 static void test_a_damaged_truth_is_true(void **state)
 {
@@ -397,6 +449,8 @@ int main(void)
         cmocka_unit_test(test_other_files_are_refused),
         cmocka_unit_test(test_frames_of_newer_writers_are_passed_over),
         cmocka_unit_test(test_records_of_other_versions_keep_what_both_know),
+        cmocka_unit_test(test_agents_of_older_writers_announced_nothing),
+        cmocka_unit_test(test_labels_that_are_no_pairs_are_refused),
         cmocka_unit_test(test_a_damaged_truth_is_true),
         cmocka_unit_test(test_every_failure_is_reported),
         cmocka_unit_test(test_every_failure_to_write_is_reported),
