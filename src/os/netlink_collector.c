@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A member is kept for two samples after its end: a record of procfs and an event may arrive in
- * either order.
+ * Events and the walk over /proc tell of the same processes, in either order: a process may be
+ * listed before its fork is told, and after its end was. By (pid, start_ticks) the registry knows
+ * them for one; events do not tell start_ticks, so that they come from the walk as soon as it shows
+ * the process, also into the record of an end that was told just before.
+ *
+ * A member is kept as long as it is listed, and for two samples more.
  */
 #include "os/netlink_collector.h"
 
@@ -23,8 +27,10 @@
 struct follower {
     int32_t pid;
     agent_slot slot;
-    uint64_t start_ticks;    /* 0 = not seen yet */
-    uint64_t ended;          /* pass; 0 = lives */
+    uint64_t start_ticks;    /* 0 = not listed yet */
+    uint64_t seen;           /* pass that listed it, or told its fork, last */
+    uint64_t ended;          /* pass whose exits its end is in; 0 = lives */
+    size_t exit_at;          /* its place in them */
     struct exit_record used; /* by its threads that exited */
 };
 
@@ -34,7 +40,7 @@ struct netlink_collector {
     struct netlink_proc *netlink;
     struct watch *watch;
     uint32_t max_slot;
-    uint64_t pass;
+    uint64_t pass; /* of the sample that is being collected; the first is 1 */
     uint64_t lost;
     struct u64map *members; /* pid -> struct follower, owned */
     struct proc_record *procs;
@@ -68,9 +74,11 @@ static int follower_add(
     struct netlink_collector *collector, int32_t pid, agent_slot slot, uint64_t start_ticks)
 {
     struct follower *before = follower_get(collector, pid);
+    const struct follower added = {
+        .pid = pid, .slot = slot, .start_ticks = start_ticks, .seen = collector->pass};
 
     if (before) {
-        *before = (struct follower){.pid = pid, .slot = slot, .start_ticks = start_ticks};
+        *before = added;
         return 0;
     }
     if (u64map_count(collector->members) >= MEMBERS_MAX)
@@ -78,14 +86,14 @@ static int follower_add(
     struct follower *follower = mem_alloc(sizeof(*follower));
     if (!follower)
         return -ENOMEM;
-    *follower = (struct follower){.pid = pid, .slot = slot, .start_ticks = start_ticks};
+    *follower = added;
     int r = u64map_put(collector->members, (uint64_t)pid, follower);
     if (r < 0)
         mem_free(follower);
     return r;
 }
 
-/* Removes members of @slot, or (0) those that ended a while ago, a few at a time: a map must not
+/* Removes members of @slot, or (0) those that are gone for a while, a few at a time: a map must not
  * change while it is walked. */
 static void followers_sweep(struct netlink_collector *collector, agent_slot slot)
 {
@@ -97,7 +105,7 @@ static void followers_sweep(struct netlink_collector *collector, agent_slot slot
         n = 0;
         for (struct follower *f;
              n < ARRAY_SIZE(pids) && (f = u64map_next(collector->members, &cursor));) {
-            bool old = f->ended && f->ended + KEEP_PASSES <= collector->pass;
+            bool old = f->seen + KEEP_PASSES <= collector->pass;
             if (slot ? f->slot == slot : old)
                 pids[n++] = f->pid;
         }
@@ -122,7 +130,8 @@ static void on_fork(void *userdata, int32_t parent_tgid, int32_t child_tgid)
         collector->lost++;
 }
 
-static void exits_add(struct netlink_collector *collector, const struct exit_record *record)
+/* Returns its place, SIZE_MAX where there is no room. */
+static size_t exits_add(struct netlink_collector *collector, const struct exit_record *record)
 {
     struct exits *exits = &collector->exits[collector->collecting];
 
@@ -133,12 +142,13 @@ static void exits_add(struct netlink_collector *collector, const struct exit_rec
                                  : mem_resize_array(exits->records, capacity, sizeof(*larger));
         if (!larger) {
             collector->lost++;
-            return;
+            return SIZE_MAX;
         }
         exits->records = larger;
         exits->capacity = capacity;
     }
-    exits->records[exits->count++] = *record;
+    exits->records[exits->count] = *record;
+    return exits->count++;
 }
 
 static uint64_t ticks_before_now(uint64_t lifetime_us)
@@ -167,7 +177,7 @@ static void on_thread_exit(void *userdata, const struct netlink_exit *exited)
     used->processes = 1;
     used->start_ticks =
         follower->start_ticks ? follower->start_ticks : ticks_before_now(exited->lifetime_us);
-    exits_add(collector, used);
+    follower->exit_at = exits_add(collector, used);
     follower->ended = collector->pass;
 }
 
@@ -195,17 +205,34 @@ static int procs_copy(struct netlink_collector *collector, struct sample *sample
     return 0;
 }
 
+/* The walk shows a process for the first time: so much for its start. Its end may have been told
+ * a moment ago, which the kernel does before the process is a zombie; that the pid is already
+ * another's shows in a start behind what was told of it. */
+static void follower_date(
+    struct netlink_collector *collector, struct follower *follower, uint64_t start_ticks)
+{
+    struct exits *exits = &collector->exits[collector->collecting];
+
+    if (follower->ended && start_ticks > follower->used.start_ticks)
+        return;
+    follower->start_ticks = start_ticks;
+    if (follower->ended == collector->pass && follower->exit_at < exits->count)
+        exits->records[follower->exit_at].start_ticks = start_ticks;
+}
+
 /* The slot of a listed process. Its pid may have been another's, which no event told. */
 static agent_slot slot_of(struct netlink_collector *collector, const struct proc_record *proc)
 {
     struct follower *follower = follower_get(collector, proc->pid);
 
-    if (!follower || follower->ended)
+    if (!follower)
         return 0;
     if (follower->start_ticks == 0)
-        follower->start_ticks = proc->start_ticks;
-    if (follower->start_ticks == proc->start_ticks)
+        follower_date(collector, follower, proc->start_ticks);
+    if (follower->start_ticks == proc->start_ticks) {
+        follower->seen = collector->pass;
         return follower->slot;
+    }
     follower_drop(collector, proc->pid);
     return 0;
 }
@@ -218,8 +245,8 @@ static size_t follow_parents(struct netlink_collector *collector, size_t n_procs
     for (size_t i = 0; i < n_procs; i++) {
         struct proc_record *proc = &collector->procs[i];
         const struct follower *parent = proc->slot ? NULL : follower_get(collector, proc->ppid);
-        if (!parent || parent->ended || proc->state == 'Z' ||
-            proc->start_ticks < parent->start_ticks)
+        bool there = parent && (!parent->ended || parent->seen == collector->pass);
+        if (!there || proc->start_ticks < parent->start_ticks)
             continue;
         if (follower_add(collector, proc->pid, parent->slot, proc->start_ticks) < 0) {
             collector->lost++;
@@ -241,15 +268,13 @@ static void membership_apply(struct netlink_collector *collector, size_t n_procs
     }
 }
 
-/* Events first: one that comes during the walk is then told at the next sample, and a process
- * that the walk shows has not been told of as exited. */
+/* Events first: one that comes during the walk is then told at the next sample. */
 static int read_sample(struct collector_source *source, struct sample *ret_sample)
 {
     struct netlink_collector *collector = from_source(source);
     struct group_record *groups;
     struct sample sample;
 
-    collector->pass++;
     int r = events_drain(collector);
     if (r < 0)
         return r;
@@ -262,6 +287,7 @@ static int read_sample(struct collector_source *source, struct sample *ret_sampl
     membership_apply(collector, sample.n_procs);
     followers_sweep(collector, 0);
     const struct exits *exits = &collector->exits[collector->collecting];
+    collector->pass++;
     collector->collecting ^= 1;
     collector->exits[collector->collecting].count = 0;
     sample.exits = exits->records;
@@ -370,6 +396,7 @@ int netlink_collector_new(const struct procfs_options *options, uint32_t max_slo
         return error_errno(error, -ENOMEM, "cannot start the collector");
     collector->source.ops = &ops;
     collector->max_slot = max_slot;
+    collector->pass = 1;
     int r = netlink_proc_new(&collector->netlink, error);
     if (r < 0)
         return r;

@@ -29,6 +29,7 @@ struct netlink_proc {
     int connector_fd;
     int taskstats_fd;
     uint64_t overruns;
+    struct mono forks_drained; /* all that forked before has been told */
     char buffer[MESSAGE_MAX] __attribute__((aligned(8)));
 };
 
@@ -315,8 +316,33 @@ static int drain(
     return 0; /* the rest at the next sample */
 }
 
+static int drain_forks(struct netlink_proc *netlink, const struct netlink_handlers *handlers)
+{
+    netlink->forks_drained = clock_mono();
+    return drain(netlink, netlink->connector_fd, netlink_parse_connector, handlers);
+}
+
+struct exits_drain {
+    struct netlink_proc *netlink;
+    const struct netlink_handlers *handlers;
+};
+
+/* Of one that was born after the forks were drained, the fork is to be told first. The message is
+ * not needed any more. */
+static void on_exited(void *userdata, const struct netlink_exit *exited)
+{
+    const struct exits_drain *exits = userdata;
+    uint64_t since = mono_since(clock_mono(), exits->netlink->forks_drained);
+
+    if (exited->lifetime_us <= since / NS_PER_USEC)
+        (void)drain_forks(exits->netlink, exits->handlers);
+    exits->handlers->exited(exits->handlers->userdata, exited);
+}
+
 int netlink_proc_drain(struct netlink_proc *netlink, const struct netlink_handlers *handlers)
 {
-    int r = drain(netlink, netlink->connector_fd, netlink_parse_connector, handlers);
-    return r < 0 ? r : drain(netlink, netlink->taskstats_fd, netlink_parse_taskstats, handlers);
+    struct exits_drain exits = {netlink, handlers};
+    struct netlink_handlers of_exits = {handlers->forked, on_exited, &exits};
+    int r = drain_forks(netlink, handlers);
+    return r < 0 ? r : drain(netlink, netlink->taskstats_fd, netlink_parse_taskstats, &of_exits);
 }

@@ -40,7 +40,8 @@ struct netlink_handlers {
 int netlink_proc_new(struct netlink_proc **ret_netlink, struct ac_error *error);
 void netlink_proc_free(struct netlink_proc *netlink);
 
-/* Hands everything that has arrived to @handlers: forks first. Returns 0 or -errno. */
+/* Hands everything that has arrived to @handlers, the fork of a process before its end. Returns 0
+ * or -errno. */
 int netlink_proc_drain(struct netlink_proc *netlink, const struct netlink_handlers *handlers);
 
 /* How often the kernel had to drop events because we did not read in time. */

@@ -10,6 +10,7 @@
 #include <linux/genetlink.h>
 #include <linux/netlink.h>
 #include <linux/taskstats.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -245,6 +246,80 @@ static void test_every_exit_of_a_member_is_told_once(void **state)
     assert_int_equal(counts.exits, 60);
 }
 
+#define MANY 600
+
+static void work_many(void *argument)
+{
+    (void)argument;
+    fork_and_spin(400, NS_PER_MSEC / 10);
+    fork_twice_and_spin(100, NS_PER_MSEC / 10);
+}
+
+/* What samples said of processes of a slot: their (pid, start_ticks) must be one. */
+struct told {
+    struct process {
+        int32_t pid;
+        uint64_t start_ticks;
+    } processes[2 * MANY];
+    size_t n;
+    size_t exits;
+};
+
+static void told_once(struct told *told, int32_t pid, uint64_t start_ticks)
+{
+    for (size_t i = 0; i < told->n; i++) {
+        if (told->processes[i].pid != pid)
+            continue;
+        assert_int_equal(told->processes[i].start_ticks, start_ticks);
+        return;
+    }
+    assert_true(told->n < ARRAY_SIZE(told->processes));
+    told->processes[told->n++] = (struct process){pid, start_ticks};
+}
+
+static bool all_told(void *argument)
+{
+    struct told *told = argument;
+    struct sample sample;
+
+    assert_int_equal(collector->ops->read(collector, &sample), 0);
+    for (size_t i = 0; i < sample.n_procs; i++) {
+        if (sample.procs[i].slot == 3)
+            told_once(told, sample.procs[i].pid, sample.procs[i].start_ticks);
+    }
+    for (size_t i = 0; i < sample.n_exits; i++) {
+        if (sample.exits[i].slot == 3)
+            told_once(told, sample.exits[i].pid, sample.exits[i].start_ticks);
+        told->exits += sample.exits[i].slot == 3;
+    }
+    return told->exits >= MANY;
+}
+
+/* Born or ending while samples are taken, as close upon each other as they can be. */
+static void test_what_is_listed_and_what_ends_is_one_process(void **state)
+{
+    struct worker worker;
+    struct told told = {0};
+
+    (void)state;
+    if (!collector)
+        skip();
+    worker_start(&worker, work_many, NULL);
+    assert_int_equal(collector->ops->adopt(collector, 3, worker.pid, ticks_of(worker.pid)), 0);
+    struct pollfd done = {.fd = worker.done_fd, .events = POLLIN};
+    worker_go(&worker);
+    while (poll(&done, 1, 0) == 0)
+        all_told(&told);
+    worker_wait_done(&worker);
+    eventually(all_told, &told);
+    for (int i = 0; i < 3; i++)
+        all_told(&told);
+    assert_int_equal(told.exits, MANY);
+    assert_int_equal(told.n, MANY + 1); /* the worker itself lives */
+    collector->ops->release(collector, 3);
+    worker_end(&worker);
+}
+
 static void test_a_tree_that_was_there_follows_its_root(void **state)
 {
     (void)state;
@@ -294,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_exits_are_told),
         cmocka_unit_test(test_any_bytes_are_survived),
         cmocka_unit_test(test_every_exit_of_a_member_is_told_once),
+        cmocka_unit_test(test_what_is_listed_and_what_ends_is_one_process),
         cmocka_unit_test(test_a_tree_that_was_there_follows_its_root),
         cmocka_unit_test(test_every_failure_is_reported),
     };
