@@ -358,6 +358,7 @@ struct ac_monitor_stats {
     uint64_t provider_hanging;  /* provider calls that have not come back */
     uint64_t alerts_dropped;    /* at max_alerts */
     uint64_t subjects;
+    uint64_t events_lost; /* more than 4,096 at once: handlers may lack transitions of alerts */
 };
 void ac_monitor_stats(struct ac_monitor *monitor, struct ac_monitor_stats *ret_stats);
 

@@ -143,8 +143,8 @@ struct scale *core_scale(struct core *core);
 void core_system(struct core *core, struct ac_system_metrics *ret_metrics);
 
 /* ---- Events: a bounded queue that the owner empties after each call. When it is full the
- * oldest event goes and is counted. core_config_event notes a reload (@refused: why it was not
- * taken, NULL = it was). */
+ * oldest event goes and is counted, and an EVENT_LOST comes first. core_config_event notes a reload
+ * (@refused: why it was not taken, NULL = it was). */
 void core_config_event(struct core *core, const char *refused, struct moment now);
 bool core_next_event(struct core *core, struct event *ret_event);
 uint64_t core_events_lost(const struct core *core);

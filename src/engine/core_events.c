@@ -43,8 +43,30 @@ struct event *core_event_new(struct core *core, enum event_kind kind, const char
     return event;
 }
 
+/* In the place of those that are missing. */
+static void lost_event(struct core *core, struct event *ret_event)
+{
+    uint64_t lost = core->events_lost - core->events_lost_told;
+    const struct event *next = core->events_count > 0 ? &core->events[core->events_first] : NULL;
+    *ret_event = (struct event){
+        .sequence = next ? next->sequence - 1 : core->events_sequence,
+        .time_ns = next ? next->time_ns : core->now.wall_ns,
+        .kind = EVENT_LOST,
+        .owner_uid = UINT32_MAX,
+        .of.lost = lost,
+    };
+    snprintf(ret_event->text, sizeof(ret_event->text),
+        "%llu event%s lost: more at once than are kept; look at agents and alerts anew",
+        (unsigned long long)lost, lost == 1 ? " is" : "s are");
+    core->events_lost_told = core->events_lost;
+}
+
 bool core_next_event(struct core *core, struct event *ret_event)
 {
+    if (core->events_lost > core->events_lost_told) {
+        lost_event(core, ret_event);
+        return true;
+    }
     if (core->events_count == 0)
         return false;
     *ret_event = core->events[core->events_first];

@@ -42,6 +42,7 @@ struct core {
     struct event *events; /* ring */
     size_t events_capacity, events_first, events_count;
     uint64_t events_sequence, events_lost;
+    uint64_t events_lost_told; /* of those, by an EVENT_LOST */
 };
 
 /* The next event, filled with number, time and kind; NULL where there is no memory at all. */

@@ -334,6 +334,7 @@ EXPORT void ac_monitor_stats(struct ac_monitor *monitor, struct ac_monitor_stats
         .provider_failures = monitor->provider_failures,
         .alerts_dropped = rules_dropped(core_rules(core)),
         .subjects = registry_count(core_registry(core)),
+        .events_lost = core_events_lost(core),
     };
     host_unlock(monitor->host);
     ret_stats->provider_hanging = ticker_seat_hanging(&monitor->seat);

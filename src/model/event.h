@@ -17,15 +17,16 @@ enum event_kind {
     EVENT_ALLOCATION, /* .allocation: granted, refused, queued, released or expired */
     EVENT_SCALE,      /* a pool's scale changed; .text is the reason */
     EVENT_CONFIG,     /* configuration reloaded, or refused */
+    EVENT_LOST,       /* .lost: so many events are missing here */
     EVENT_KIND_COUNT
 };
 
 /* "alert", "agent_added", "agent_exited", "agent_orphans", "agent_removed", "allocation",
- * "scale", "config". */
+ * "scale", "config", "lost". */
 const char *event_kind_name(enum event_kind kind);
 
 struct event {
-    uint64_t sequence; /* 1, 2, ... since start */
+    uint64_t sequence; /* 1, 2, ... since start; of EVENT_LOST that of the last one missing */
     int64_t time_ns;   /* wall */
     enum event_kind kind;
     char agent_id[AC_AGENT_ID_MAX + 1]; /* "" where it concerns no agent */
@@ -40,6 +41,7 @@ struct event {
             uint32_t from;
             uint32_t to;
         } scale;
+        uint64_t lost;
     } of;
 };
 

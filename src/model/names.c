@@ -22,7 +22,7 @@ static const char *const policy_names[] = {"recommend", "strict", "queue"};
 static const char *const status_names[] = {"granted", "refused", "queued"};
 static const char *const agent_state_names[AGENT_STATE_COUNT] = {"running", "exited", "orphans"};
 static const char *const event_kind_names[EVENT_KIND_COUNT] = {"alert", "agent_added",
-    "agent_exited", "agent_orphans", "agent_removed", "allocation", "scale", "config"};
+    "agent_exited", "agent_orphans", "agent_removed", "allocation", "scale", "config", "lost"};
 
 static const char *name_of(const char *const *names, size_t count, unsigned value)
 {

@@ -212,6 +212,7 @@ static SCHEMA(schema_scaled, "ScaleChange", "A change of a pool's scale", scaled
         ANSWER_MAYBE("alert", FIELD_OBJECT, &schema_alert, "Of kind alert"),
         ANSWER_MAYBE("allocation", FIELD_OBJECT, &schema_allocation, "Of kind allocation"),
         ANSWER_MAYBE("scale", FIELD_OBJECT, &schema_scaled, "Of kind scale"),
+        ANSWER_MAYBE("lost", FIELD_INTEGER, NULL, "Of kind lost: events missing before this one"),
 };
 SCHEMA(schema_event, "Event", "Something that happened", event_fields)
 

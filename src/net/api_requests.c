@@ -16,7 +16,7 @@ const char *const words_policy[] = {"recommend", "strict", "queue", NULL};
 const char *const words_status[] = {"granted", "refused", "queued", NULL};
 const char *const words_basis[] = {"default", "all", "philosophy", "template", NULL};
 const char *const words_kind[] = {"alert", "agent_added", "agent_exited", "agent_orphans",
-    "agent_removed", "allocation", "scale", "config", NULL};
+    "agent_removed", "allocation", "scale", "config", "lost", NULL};
 const char *const words_direction[] = {"hold", "up", "down", NULL};
 const char *const words_source[] = {"none", "measured", "reported", "both", NULL};
 

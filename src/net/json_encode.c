@@ -157,6 +157,8 @@ void encode_event(struct json_writer *w, const struct event *event)
         json_field_uint(w, "from", event->of.scale.from);
         json_field_uint(w, "to", event->of.scale.to);
         json_object_end(w);
+    } else if (event->kind == EVENT_LOST) {
+        json_field_uint(w, "lost", event->of.lost);
     }
     json_object_end(w);
 }

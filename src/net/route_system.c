@@ -122,7 +122,7 @@ static bool take_kinds(struct net_call *call, uint32_t *ret_kinds)
         if (!words_kind[kind]) {
             call_problem(call, 400, "kind",
                 "kind: \"%.40s\" is not one of: alert, agent_added, agent_exited, agent_orphans, "
-                "agent_removed, allocation, scale, config",
+                "agent_removed, allocation, scale, config, lost",
                 kinds->values[i]);
             return false;
         }

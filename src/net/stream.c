@@ -12,6 +12,7 @@
 /* An event as it goes over the wire, and what filters look at. */
 struct frame {
     uint64_t sequence;
+    int64_t time_ns;
     enum event_kind kind;
     uint32_t owner_uid;
     bool of_agent;
@@ -38,6 +39,8 @@ struct stream {
     bool greeted;
 };
 
+static const char greeting[] = "retry: 2000\n\n";
+
 int stream_ring_new(struct stream_ring **ret_ring)
 {
     struct stream_ring *ring = mem_alloc(sizeof(*ring));
@@ -56,15 +59,20 @@ void stream_ring_free(struct stream_ring *ring)
     mem_free(ring);
 }
 
+static void frame_write(struct buf *text, const struct event *event)
+{
+    struct json_writer w = {.out = text};
+    buf_printf(
+        text, "id: %" PRIu64 "\nevent: %s\ndata: ", event->sequence, event_kind_name(event->kind));
+    encode_event(&w, event);
+    buf_append_str(text, "\n\n");
+}
+
 void stream_ring_put(struct stream_ring *ring, const struct event *event)
 {
     struct buf text CLEANUP(buf_done) = {0};
-    struct json_writer w = {.out = &text};
     size_t size = 0;
-    buf_printf(
-        &text, "id: %" PRIu64 "\nevent: %s\ndata: ", event->sequence, event_kind_name(event->kind));
-    encode_event(&w, event);
-    buf_append_str(&text, "\n\n");
+    frame_write(&text, event);
     char *bytes = buf_take(&text, &size);
     if (!bytes) {
         ring->lost++;
@@ -73,6 +81,7 @@ void stream_ring_put(struct stream_ring *ring, const struct event *event)
     struct frame *frame = &ring->frames[ring->next++ % STREAM_EVENTS_MAX];
     mem_free(frame->text);
     *frame = (struct frame){.sequence = event->sequence,
+        .time_ns = event->time_ns,
         .kind = event->kind,
         .owner_uid = event->owner_uid,
         .of_agent = event->agent_id[0] != 0,
@@ -91,16 +100,44 @@ static uint64_t oldest_place(const struct stream_ring *ring)
     return ring->next > STREAM_EVENTS_MAX ? ring->next - STREAM_EVENTS_MAX : 0;
 }
 
-/* The place behind event @sequence. A number from before a restart of the daemon is above all
- * that is here: then everything since the start is new to the client. */
-static uint64_t resume_place(const struct stream_ring *ring, uint64_t sequence)
+/* The place behind event @sequence, and how many events between are no longer here. A number from
+ * before a restart of the daemon is above all that is here: then everything since the start is new
+ * to the client. */
+static uint64_t resume_place(
+    const struct stream_ring *ring, uint64_t sequence, uint64_t *ret_missing)
 {
     uint64_t place = oldest_place(ring);
-    if (ring->next == 0 || ring->frames[(ring->next - 1) % STREAM_EVENTS_MAX].sequence < sequence)
+    *ret_missing = 0;
+    if (ring->next == 0)
         return place;
+    if (ring->frames[(ring->next - 1) % STREAM_EVENTS_MAX].sequence < sequence)
+        sequence = 0;
+    uint64_t oldest = ring->frames[place % STREAM_EVENTS_MAX].sequence;
+    if (oldest > sequence + 1)
+        *ret_missing = oldest - sequence - 1;
     while (place < ring->next && ring->frames[place % STREAM_EVENTS_MAX].sequence <= sequence)
         place++;
     return place;
+}
+
+/* What the stream sends first: events that are missing, in their place. */
+static int stream_tell_missing(struct stream *stream, uint64_t missing)
+{
+    struct buf text CLEANUP(buf_done) = {0};
+    const struct frame *next = &stream->ring->frames[stream->place % STREAM_EVENTS_MAX];
+    struct event event = {.sequence = next->sequence - 1,
+        .time_ns = next->time_ns,
+        .kind = EVENT_LOST,
+        .owner_uid = UINT32_MAX,
+        .of.lost = missing};
+    snprintf(event.text, sizeof(event.text),
+        "%" PRIu64 " event%s no longer kept; look at agents and alerts anew", missing,
+        missing == 1 ? " is" : "s are");
+    buf_append_str(&text, greeting);
+    frame_write(&text, &event);
+    stream->pending = buf_take(&text, &stream->pending_size);
+    stream->greeted = stream->pending != NULL;
+    return stream->pending ? 0 : -ENOMEM;
 }
 
 int stream_new(struct stream_ring *ring, const struct net_reply *reply, struct stream **ret_stream)
@@ -110,7 +147,13 @@ int stream_new(struct stream_ring *ring, const struct net_reply *reply, struct s
         return -ENOMEM;
     stream->ring = ring;
     stream->filter = reply->filter;
-    stream->place = reply->has_resume ? resume_place(ring, reply->resume) : ring->next;
+    uint64_t missing = 0;
+    stream->place = reply->has_resume ? resume_place(ring, reply->resume, &missing) : ring->next;
+    int r = missing > 0 ? stream_tell_missing(stream, missing) : 0;
+    if (r < 0) {
+        stream_free(stream);
+        return r;
+    }
     *ret_stream = stream;
     return 0;
 }
@@ -126,6 +169,8 @@ void stream_free(struct stream *stream)
 static bool frame_wanted(const struct stream *stream, const struct frame *frame)
 {
     const struct stream_filter *filter = &stream->filter;
+    if (frame->kind == EVENT_LOST)
+        return true;
     if (!(filter->kinds & (1u << frame->kind)))
         return false;
     if (filter->agent_id[0] && strcmp(filter->agent_id, frame->agent_id) != 0)
@@ -187,7 +232,7 @@ static ssize_t send_text(
 /* The next thing to send, NULL = nothing. */
 static const char *next_text(struct stream *stream, size_t *ret_size)
 {
-    static const char greeting[] = "retry: 2000\n\n", alive[] = ": keepalive\n\n";
+    static const char alive[] = ": keepalive\n\n";
     const struct stream_ring *ring = stream->ring;
     if (!stream->greeted) {
         stream->greeted = true;

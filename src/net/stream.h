@@ -2,7 +2,9 @@
 /*
  * Event streams: one ring of the last events as ready text, and per stream a place in it. No
  * stream has a buffer of its own beyond the event it is sending; one that falls behind further
- * than the ring reaches has lost events and is dropped.
+ * than the ring reaches has lost events and is dropped. When its client resumes, it is told how
+ * many are missing by an EVENT_LOST, as it is of those that never reached the ring. Every stream
+ * gets these, whatever its filter.
  *
  * Knows nothing of the transport: the server asks a stream for bytes when its client can take
  * some, and is told by stream_ready which streams have any.

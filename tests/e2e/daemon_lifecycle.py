@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 import tap
-from daemon_api import (DEADLINE, Events, UserDaemon, alerts, attach, clean_end, agent, call,
+from daemon_api import (DEADLINE, Connection, Events, UserDaemon, alerts, attach, clean_end, agent, call,
                         end_processes, get, log_of, note_cost, start, ticks, wait_for)
 from tap import check, equal, test
 
@@ -148,6 +148,37 @@ def reload_takes_effect():
     left = int(after.body["expires"][11:13]) * 60 + int(after.body["expires"][14:16]) \
         - int(after.body["created"][11:13]) * 60 - int(after.body["created"][14:16])
     equal(left % 1440, 60, "minutes until the reservation ends")
+
+
+@test
+def too_many_events():
+    """events beyond what is kept are counted, and told to every stream that lacks them"""
+    other = tap.Daemon(config=QUIET + "report_timeout: 0s\nexited_retention: 0s\n")
+    process = start()
+    attach(other, "stays", process.pid)
+    connection = Connection(other.socket)
+    for i in range(4200):
+        connection.request("PUT", f"/v1/agents/r{i}/usage", "{}",
+                           {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        equal(response.status, 200)
+    connection.close()
+    equal(get(other, "/v1/system")["active_agents"], 4201)
+    write(os.path.join(other.directory, "agentcored.yaml"),
+          QUIET + "report_timeout: 1ms\nexited_retention: 0s\n")
+    other.process.send_signal(signal.SIGHUP)
+    wait_for("the end of all", lambda: get(other, "/v1/system")["active_agents"] == 1)
+    resumed = Events(other, "?kind=config", after=4201)
+    told = resumed.wait("lost")
+    check(told["lost"] >= 2 * 4200 - 1024 and "look at agents" in told["text"], told)
+    resumed.close()
+    metrics = call(other, "GET", "/metrics").text
+    lost = re.search(r"^agentcore_events_lost(?:_total)? (\d+)", metrics, re.M)
+    check(lost and int(lost[1]) >= 2 * 4200 - 4096, metrics[:300] if not lost else lost[0])
+    check("more events at once than the queue holds" in log_of(other))
+    equal(agent(other, "stays")["state"], "running")
+    clean_end(other)
 
 
 @test

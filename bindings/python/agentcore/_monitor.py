@@ -215,7 +215,8 @@ class ResourceMonitor(_core.Monitor):
     get_alerts = _core.Monitor.get_active_alerts
 
     def get_stats(self) -> dict[str, int]:
-        """checks, provider_failures, provider_hanging, alerts_dropped, subjects."""
+        """checks, provider_failures, provider_hanging, alerts_dropped, subjects, and events_lost:
+        beyond 4,096 at once, of which handlers were not told."""
         return {**self._stats(), "provider_hanging": len(self._hanging)}
 
     # ---- What existing code reaches into

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from agentcore import _core, _history
 from agentcore._activity import Activity
 from agentcore._config import AgentPhilosophy
-from agentcore._handlers import AlertHandler, Handlers
+from agentcore._handlers import AlertHandler, Handlers, logger
 from agentcore._history import (
     HOUR,
     Agents,
@@ -119,7 +119,13 @@ class _RemoteMonitor(ResourceMonitor):
 
     @staticmethod
     def _deliver_to(handlers: Handlers) -> Any:
-        return lambda event: handlers(_alert(event["alert"])) if event.get("alert") else None
+        def deliver(event: dict[str, Any]) -> None:
+            if event.get("kind") == "lost":
+                logger.warning("events: %s; handlers may lack transitions of alerts", event.get("text"))
+            elif event.get("alert"):
+                handlers(_alert(event["alert"]))
+
+        return deliver
 
     async def start(self, usage_provider: Any = None) -> None:
         if usage_provider is not None:

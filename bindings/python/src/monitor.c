@@ -387,9 +387,10 @@ static PyObject *monitor_stats(PyObject *object, PyObject *ignored)
     if (!handle)
         return NULL;
     ac_monitor_stats(handle, &stats);
-    return Py_BuildValue("{s:K,s:K,s:K,s:K}", "checks", (unsigned long long)stats.checks,
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K}", "checks", (unsigned long long)stats.checks,
         "provider_failures", (unsigned long long)stats.provider_failures, "alerts_dropped",
-        (unsigned long long)stats.alerts_dropped, "subjects", (unsigned long long)stats.subjects);
+        (unsigned long long)stats.alerts_dropped, "subjects", (unsigned long long)stats.subjects,
+        "events_lost", (unsigned long long)stats.events_lost);
 }
 
 static PyObject *monitor_set_limits(PyObject *object, PyObject *value)

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 
 #define KIND_WORDS                                                                                 \
-    "alert|agent_added|agent_exited|agent_orphans|agent_removed|allocation|scale|config"
+    "alert|agent_added|agent_exited|agent_orphans|agent_removed|allocation|scale|config|lost"
 #define WAIT_FIRST_NS (250 * NS_PER_MSEC)
 #define WAIT_MOST_NS  (8 * NS_PER_SEC)
 #define LAST_ID_MAX   63
@@ -45,7 +45,7 @@ enum { STREAM_ENOUGH = 1 };
 static enum style event_style(const json_t *event)
 {
     const char *kind = field_text(event, "kind"), *state = field_text(event, "alert.state");
-    if (kind && strcmp(kind, "agent_orphans") == 0)
+    if (kind && (strcmp(kind, "agent_orphans") == 0 || strcmp(kind, "lost") == 0))
         return STYLE_WARNING;
     if (state && strcmp(state, "resolved") == 0)
         return STYLE_GOOD;

@@ -40,6 +40,12 @@ static void event_quota_renew(struct event_quota *quota)
 
 static void event_log(struct event_quota *quota, const struct event *event)
 {
+    if (event->kind == EVENT_LOST) {
+        log_event(LOG_LEVEL_WARNING, "more events at once than the queue holds",
+            log_uint("lost", event->of.lost),
+            log_str("consequence", "streams and log lack them; the state does not"));
+        return;
+    }
     if (quota->lines >= EVENT_LINES_PER_SECOND) {
         quota->left_out++;
         return;
@@ -62,30 +68,6 @@ static void event_log(struct event_quota *quota, const struct event *event)
         log_str("text", event->text));
 }
 
-/* The collector and the cgroups follow who is an agent. */
-static void event_collector(struct daemon *daemon, const struct event *event)
-{
-    const struct collector_ops *ops = daemon->collector->ops;
-    if (event->kind == EVENT_AGENT_REMOVED && ops->release)
-        ops->release(daemon->collector, event->agent_slot);
-    if (event->kind == EVENT_AGENT_REMOVED || event->kind == EVENT_AGENT_EXITED)
-        groups_remove(daemon, event->agent_id);
-    if (event->kind != EVENT_AGENT_ADDED)
-        return;
-    const struct agent *agent = registry_get(core_registry(daemon->core), event->agent_id);
-    if (!agent || agent->slot != event->agent_slot || agent->spec.root_pid == 0)
-        return;
-    if (ops->release) /* should the end of the slot's last agent have been lost */
-        ops->release(daemon->collector, event->agent_slot);
-    groups_add(daemon, agent);
-    int r = ops->adopt ? ops->adopt(daemon->collector, agent->slot, agent->spec.root_pid,
-                             agent->spec.root_start_ticks)
-                       : 0;
-    if (r < 0 && r != -ESRCH)
-        log_event(LOG_LEVEL_WARNING, "collector cannot follow an agent",
-            log_str("agent", agent->spec.id), log_str("reason", strerror(-r)));
-}
-
 void daemon_drain(struct daemon *daemon)
 {
     struct event event;
@@ -97,7 +79,7 @@ void daemon_drain(struct daemon *daemon)
             persist_begin(daemon);
         any = true;
         persist_event(daemon, &event);
-        event_collector(daemon, &event);
+        follow_event(daemon, &event);
         event_log(&daemon->event_quota, &event);
         if (daemon->server)
             net_server_event(daemon->server, &event);
@@ -492,6 +474,7 @@ void daemon_free(struct daemon *daemon)
         daemon->collector->ops->free(daemon->collector);
     core_free(daemon->core);
     groups_close(daemon);
+    mem_free(daemon->followed);
     discovery_reset(daemon);
     gpu_meter_close(daemon->gpu);
     pss_reader_free(daemon->pss);

@@ -11,6 +11,7 @@
 #include "os/collector_ops.h"
 #include "store/history.h"
 
+struct followed;
 struct gpu_meter;
 struct pss_reader;
 struct stop_request;
@@ -21,6 +22,8 @@ struct daemon {
     sd_event *event;
     sd_event_source *tick_source;
     struct collector_source *collector;
+    struct followed *followed; /* by slot: whom it follows */
+    uint32_t n_followed;
     char collector_reason[256];
     struct core *core;
     struct store *store; /* NULL = memory only */
@@ -101,6 +104,11 @@ void control_free(struct daemon *daemon);
 /* Gives up what is not needed from here on. Returns 0 or -errno. */
 int privileges_drop(struct ac_error *error);
 
+/* ---- follow.c */
+
+/* Tells the collector and the cgroups of an agent that comes or goes. */
+void follow_event(struct daemon *daemon, const struct event *event);
+
 /* ---- groups.c */
 
 /* Once the socket is ours: two daemons never share one, nor its groups. */
@@ -115,6 +123,9 @@ bool groups_populated(const struct daemon *daemon, const char *id);
 
 /* The group of an agent whose processes are gone; one that is not empty stays. */
 void groups_remove(struct daemon *daemon, const char *id);
+
+/* All groups that are empty. */
+void groups_tidy(struct daemon *daemon);
 void groups_close(struct daemon *daemon);
 
 /* ---- gpu.c */

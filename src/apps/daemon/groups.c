@@ -187,11 +187,17 @@ void groups_remove(struct daemon *daemon, const char *id)
         (void)cgroup_remove(daemon->groups_fd, id);
 }
 
+void groups_tidy(struct daemon *daemon)
+{
+    if (daemon->groups_fd >= 0)
+        each_group(daemon->groups_fd, remove_empty, daemon);
+}
+
 void groups_close(struct daemon *daemon)
 {
     if (daemon->groups_fd < 0)
         return;
-    each_group(daemon->groups_fd, remove_empty, daemon);
+    groups_tidy(daemon);
     io_closep(&daemon->groups_fd);
     int root cleanup_close = cgroup_root_open();
     if (root >= 0)

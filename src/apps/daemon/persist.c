@@ -276,10 +276,8 @@ void persist_catch_up(struct daemon *daemon)
     uint64_t lost = core_events_lost(daemon->core);
     if (lost == daemon->events_lost)
         return;
-    log_event(LOG_LEVEL_WARNING, "more events at once than the queue holds",
-        log_uint("lost", lost - daemon->events_lost),
-        log_str("consequence", "streams and log lack them; the state does not"));
     daemon->events_lost = lost;
+    daemon->learnt = true;
     if (daemon->store && !daemon->state_failing && commit_everything(daemon, &error) < 0)
         state_failed(daemon, &error);
 }

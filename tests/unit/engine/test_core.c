@@ -407,8 +407,17 @@ static void test_events_are_capped(void **state)
     for (int i = 0; i < 5000; i++)
         core_config_event(core, "no", (struct moment){.wall_ns = i + 1});
     assert_int_equal(core_events_lost(core), 5000 - 4096);
-    assert_true(core_next_event(core, &event));
-    assert_int_equal(event.sequence, 5000 - 4096 + 1); /* the oldest went */
+    assert_true(core_next_event(core, &event)); /* the oldest went, and that is told once */
+    assert_int_equal(event.kind, EVENT_LOST);
+    assert_int_equal(event.of.lost, 5000 - 4096);
+    assert_int_equal(event.sequence, 5000 - 4096);
+    assert_int_equal(event.time_ns, 5000 - 4096 + 1);
+    for (uint64_t i = 5000 - 4096 + 1; i <= 5000; i++) {
+        assert_true(core_next_event(core, &event));
+        assert_int_equal(event.sequence, i);
+        assert_int_equal(event.kind, EVENT_CONFIG);
+    }
+    assert_false(core_next_event(core, &event));
     core_free(core);
 }
 

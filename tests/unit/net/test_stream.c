@@ -15,6 +15,7 @@
 struct seen {
     uint64_t ids[3000];
     size_t count;
+    uint64_t lost;
     char last_kind[32];
 };
 
@@ -29,6 +30,7 @@ static int seen_event(void *userdata, const struct sse_text *event)
     assert_string_equal(event->id, text);
     assert_string_equal(json_string_value(json_object_get(json, "kind")), event->kind);
     snprintf(seen->last_kind, sizeof(seen->last_kind), "%s", event->kind);
+    seen->lost += (uint64_t)json_integer_value(json_object_get(json, "lost"));
     seen->ids[seen->count++] = id;
     json_decref(json);
     return 0;
@@ -110,10 +112,11 @@ static void test_filters(void **state)
     put(ring, 3, EVENT_SCALE, NULL, 0);
     put(ring, 4, EVENT_ALERT, NULL, 0);
     put(ring, 5, EVENT_ALLOCATION, "gone", UINT32_MAX); /* nobody's: for the privileged only */
+    put(ring, 9, EVENT_LOST, NULL, 0);                  /* whatever was asked for */
     static const struct {
         size_t count;
-        uint64_t ids[5];
-    } expected[] = {{5, {1, 2, 3, 4, 5}}, {1, {3}}, {1, {2}}, {3, {1, 3, 4}}};
+        uint64_t ids[6];
+    } expected[] = {{6, {1, 2, 3, 4, 5, 9}}, {2, {3, 9}}, {2, {2, 9}}, {4, {1, 3, 4, 9}}};
     for (size_t i = 0; i < ARRAY_SIZE(streams); i++) {
         assert_int_equal(drain(streams[i], 4096, &seen[i]), 0);
         assert_int_equal(seen[i].count, expected[i].count);
@@ -130,13 +133,15 @@ static void test_resume(void **state)
         uint64_t last;
         uint64_t first;
         size_t count;
+        uint64_t lost;
     } cases[] = {
-        {1500, 1501, 500}, /* in the ring */
-        {2000, 0, 0},      /* all seen */
-        {100, 977, 1024},  /* older than the ring: what is left of it */
-        {5000, 977, 1024}, /* from before a restart */
-        {UINT64_MAX, 977, 1024},
-        {0, 977, 1024},
+        {1500, 1501, 500, 0}, /* in the ring */
+        {2000, 0, 0, 0},      /* all seen */
+        {976, 977, 1024, 0},
+        {100, 976, 1025, 876},  /* older than the ring: what is left of it, and that it is so */
+        {5000, 976, 1025, 976}, /* from before a restart */
+        {UINT64_MAX, 976, 1025, 976},
+        {0, 976, 1025, 976},
     };
     struct stream_ring *ring;
     (void)state;
@@ -149,8 +154,9 @@ static void test_resume(void **state)
         reply.has_resume = true;
         reply.resume = cases[i].last;
         struct stream *stream = make(ring, &reply);
-        assert_int_equal(drain(stream, 4096, seen), 0);
+        assert_int_equal(drain(stream, 1 + i * 600, seen), 0);
         assert_int_equal(seen->count, cases[i].count);
+        assert_int_equal(seen->lost, cases[i].lost);
         if (seen->count > 0)
             assert_int_equal(seen->ids[0], cases[i].first);
         stream_free(stream);
