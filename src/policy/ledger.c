@@ -9,24 +9,47 @@
 
 /* ---- Answers */
 
-/* Min(predicted, own maximum). The own CPU maximum counts once the machine's size is known. */
-static struct share wanted_by(const struct ledger *ledger, const struct reservation *reservation)
+struct wanted {
+    struct share share;
+    enum ledger_bound cpu_bound;
+    enum ledger_bound memory_bound;
+};
+
+static void bind_to(double *amount, double most, enum ledger_bound bound, enum ledger_bound *by)
 {
-    const struct ac_prediction *predicted = &reservation->predicted;
+    if (most >= *amount)
+        return;
+    *amount = most;
+    *by = bound;
+}
+
+/* Min(predicted, own maximum). The own CPU maximum counts once the machine's size is known.
+ *
+ * Strict and queue ask for headroom^2 of all CPUs at most, which fits where they are free but for
+ * 1 - headroom: CPU stretches, memory does not, and predictions are of peaks, so that an agent
+ * that once used all CPUs would never be admitted again. */
+static struct wanted wanted_by(const struct ledger *ledger, const struct reservation *reservation)
+{
     const struct agent_limits *limits = &reservation->limits;
-    double cpu = predicted->cpu_percent, memory = predicted->memory_mb;
+    const double headroom = ledger->options.headroom;
+    double cpu = reservation->predicted.cpu_percent, memory = reservation->predicted.memory_mb;
+    struct wanted wanted = {0};
     if (limits->max_cpu_cores > 0 && ledger->capacity_cores > 0)
-        cpu = MIN(cpu, limits->max_cpu_cores / ledger->capacity_cores * 100);
+        bind_to(&cpu, limits->max_cpu_cores / ledger->capacity_cores * 100, LEDGER_OWN_MAXIMUM,
+            &wanted.cpu_bound);
+    if (reservation->allocation.policy != AC_POLICY_RECOMMEND)
+        bind_to(&cpu, headroom * headroom * 100, LEDGER_MOST_WAITED_FOR, &wanted.cpu_bound);
     if (limits->max_memory_mb > 0)
-        memory = MIN(memory, limits->max_memory_mb);
-    return (struct share){to_millipercent(cpu), to_bytes(memory)};
+        bind_to(&memory, limits->max_memory_mb, LEDGER_OWN_MAXIMUM, &wanted.memory_bound);
+    wanted.share = (struct share){to_millipercent(cpu), to_bytes(memory)};
+    return wanted;
 }
 
 /* Whether not even the empty machine could give it. Not said before the machine is known. */
 static bool never_fits(const struct ledger *ledger, struct share wanted)
 {
     return ledger->capacity.memory > 0 &&
-           !share_fits(wanted, share_part(ledger->capacity, ledger->options.headroom));
+           wanted.memory > share_part(ledger->capacity, ledger->options.headroom).memory;
 }
 
 static void fill_available(
@@ -42,7 +65,7 @@ static void fill_available(
 
 /* Writes the answer into the reservation: status and shares are decided. */
 static void fill_answer(const struct ledger *ledger, struct reservation *reservation,
-    enum ac_allocation_status status, struct share wanted, struct share given,
+    enum ac_allocation_status status, const struct wanted *wanted, struct share given,
     struct share available)
 {
     struct ac_allocation *allocation = &reservation->allocation;
@@ -55,14 +78,14 @@ static void fill_answer(const struct ledger *ledger, struct reservation *reserva
     fill_available(ledger, available, allocation);
     const struct ledger_case of = {
         .predicted = reservation->predicted,
-        .want_cpu_percent = to_percent(wanted.cpu),
-        .want_memory_mb = to_mib(wanted.memory),
-        .own_cpu = wanted.cpu < to_millipercent(reservation->predicted.cpu_percent),
-        .own_memory = wanted.memory < to_bytes(reservation->predicted.memory_mb),
+        .want_cpu_percent = to_percent(wanted->share.cpu),
+        .want_memory_mb = to_mib(wanted->share.memory),
+        .cpu_bound = wanted->cpu_bound,
+        .memory_bound = wanted->memory_bound,
         .cpu_unknown = ledger->cpu_unknown,
-        .never = never_fits(ledger, wanted),
+        .memory_unknown = ledger->memory_unknown,
+        .never = never_fits(ledger, wanted->share),
         .headroom = ledger->options.headroom,
-        .most_cpu_percent = to_percent(most.cpu),
         .most_memory_mb = to_mib(most.memory),
     };
     ledger_explain(&of, allocation);
@@ -76,20 +99,21 @@ static void judge(
     const struct entry *ahead = ledger->queue.first ? ledger->queue.first->entry : NULL;
     struct share available = ledger_available_to(ledger, entry);
     struct share room = share_part(available, ledger->options.headroom);
-    struct share wanted = wanted_by(ledger, reservation);
-    struct share given = share_min(wanted, room);
+    const struct wanted wanted = wanted_by(ledger, reservation);
+    struct share given = share_min(wanted.share, room);
+    bool fits = share_fits(wanted.share, room) && !ledger->memory_unknown;
     enum ac_allocation_status status = AC_ALLOCATION_GRANTED;
-    if (policy == AC_POLICY_STRICT && !share_fits(wanted, room))
+    if (policy == AC_POLICY_STRICT && !fits)
         status = AC_ALLOCATION_REFUSED;
-    else if (policy == AC_POLICY_QUEUE && never_fits(ledger, wanted))
+    else if (policy == AC_POLICY_QUEUE && never_fits(ledger, wanted.share))
         status = AC_ALLOCATION_REFUSED;
-    else if (policy == AC_POLICY_QUEUE && (!share_fits(wanted, room) || (ahead && ahead != entry)))
+    else if (policy == AC_POLICY_QUEUE && (!fits || (ahead && ahead != entry)))
         status = AC_ALLOCATION_QUEUED;
     if (status == AC_ALLOCATION_REFUSED)
         given = (struct share){0, 0};
     else if (status == AC_ALLOCATION_QUEUED)
-        given = wanted;
-    fill_answer(ledger, reservation, status, wanted, given, available);
+        given = wanted.share;
+    fill_answer(ledger, reservation, status, &wanted, given, available);
 }
 
 void ledger_take_effect(

@@ -5,6 +5,7 @@
  * two allocations in one instant never promise the same megabyte.
  *
  *     available = capacity - sum over agents of max(reserved, used) - use by all unmanaged
+ *     use by all unmanaged = the machine's use - sum over agents of used, at least 0
  *     allocated = min(predicted, 0.8 x available), capped by the agent's own maxima
  *
  * What an agent itself holds does not count against its own request. Requests that wait reserve
@@ -37,15 +38,15 @@ void ledger_free(struct ledger *ledger);
  * -EINVAL. */
 int ledger_set_options(struct ledger *ledger, double headroom, uint64_t reservation_ttl_ns);
 
-/* Once per tick: capacity, and the machine's whole use (unknown CPU counts as none, and the
- * explanation says so) of which @managed is by agents. */
+#define LEDGER_UNKNOWN_BYTES UINT64_MAX
+
+/* Once per tick: capacity, and the machine's whole use (what is unknown counts as none, and the
+ * explanation says so; strict and queue promise nothing while memory is unknown). */
 struct ledger_machine {
     double capacity_cores;
     uint64_t capacity_memory_bytes;
     double used_cpu_percent; /* NaN = unknown */
-    uint64_t used_memory_bytes;
-    double managed_cpu_percent;
-    uint64_t managed_memory_bytes;
+    uint64_t used_memory_bytes; /* or LEDGER_UNKNOWN_BYTES */
 };
 void ledger_set_machine(struct ledger *ledger, const struct ledger_machine *machine);
 

@@ -55,6 +55,8 @@ void ledger_set_shares(
     struct ledger *ledger, struct entry *entry, struct share reserved, struct share used)
 {
     struct share before = held_by(entry);
+    ledger->used.cpu += used.cpu - entry->used.cpu;
+    ledger->used.memory += used.memory - entry->used.memory;
     entry->reserved = reserved;
     entry->used = used;
     struct share after = held_by(entry);
@@ -65,10 +67,10 @@ void ledger_set_shares(
 struct share ledger_available_to(const struct ledger *ledger, const struct entry *entry)
 {
     struct share own = entry ? held_by(entry) : (struct share){0, 0};
-    __int128 cpu =
-        (__int128)ledger->capacity.cpu - ledger->unmanaged.cpu - ledger->held.cpu + own.cpu;
-    __int128 memory = (__int128)ledger->capacity.memory - ledger->unmanaged.memory -
-                      ledger->held.memory + own.memory;
+    __int128 unmanaged_cpu = MAX(ledger->machine_used.cpu - ledger->used.cpu, (__int128)0);
+    __int128 unmanaged_memory = MAX(ledger->machine_used.memory - ledger->used.memory, (__int128)0);
+    __int128 cpu = ledger->capacity.cpu - unmanaged_cpu - ledger->held.cpu + own.cpu;
+    __int128 memory = ledger->capacity.memory - unmanaged_memory - ledger->held.memory + own.memory;
     return (struct share){cpu > 0 ? (int64_t)cpu : 0, memory > 0 ? (int64_t)memory : 0};
 }
 
@@ -82,14 +84,14 @@ void ledger_available(
 
 void ledger_set_machine(struct ledger *ledger, const struct ledger_machine *machine)
 {
-    uint64_t used = machine->used_memory_bytes, managed = machine->managed_memory_bytes;
-    double cpu = machine->used_cpu_percent - machine->managed_cpu_percent;
     ledger->capacity_cores = machine->capacity_cores;
     ledger->capacity.cpu = to_millipercent(100);
     ledger->capacity.memory = clamp_bytes(machine->capacity_memory_bytes);
     ledger->cpu_unknown = isnan(machine->used_cpu_percent);
-    ledger->unmanaged.cpu = to_millipercent(cpu); /* 0 for NaN and below 0 */
-    ledger->unmanaged.memory = used > managed ? clamp_bytes(used - managed) : 0;
+    ledger->memory_unknown = machine->used_memory_bytes == LEDGER_UNKNOWN_BYTES;
+    ledger->machine_used.cpu = to_millipercent(machine->used_cpu_percent); /* 0 for NaN */
+    ledger->machine_used.memory =
+        ledger->memory_unknown ? 0 : clamp_bytes(machine->used_memory_bytes);
 }
 
 /* ---- Entries */

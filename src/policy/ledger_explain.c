@@ -22,16 +22,20 @@ static void say(struct ac_allocation *allocation, size_t *length, const char *fo
 
 /* "memory 410 MiB is 80 % of the 512 MiB that are free (predicted: 900)" */
 static void say_share(struct ac_allocation *allocation, size_t *length, const char *name,
-    const char *unit, double given, double wanted, double predicted, bool own, double available,
-    double headroom)
+    const char *unit, double given, double wanted, double predicted, enum ledger_bound bound,
+    double available, double headroom)
 {
+    static const char *const bounds[] = {
+        [LEDGER_OWN_MAXIMUM] = "the agent's own maximum",
+        [LEDGER_MOST_WAITED_FOR] = "the most that has to be free",
+    };
     if (given < wanted)
         say(allocation, length, "%s %.1f %s is %g %% of the %.1f %s that are free (%s %.1f)", name,
             given, unit, headroom * 100, available, unit,
-            own ? "its own maximum is" : "predicted:", wanted);
-    else if (own)
-        say(allocation, length, "%s %.1f %s is the agent's own maximum (predicted: %.1f)", name,
-            given, unit, predicted);
+            bound == LEDGER_OWN_MAXIMUM ? "its own maximum is" : "predicted:", wanted);
+    else if (bound != LEDGER_UNBOUND)
+        say(allocation, length, "%s %.1f %s is %s (predicted: %.1f)", name, given, unit,
+            bounds[bound], predicted);
     else
         say(allocation, length, "%s %.1f %s is as predicted", name, given, unit);
 }
@@ -42,10 +46,10 @@ static void say_granted(
     /* Half a unit of the ledger: what was rounded is not taken for cut. */
     double cpu_wanted = of->want_cpu_percent - 0.001, memory_wanted = of->want_memory_mb - 1e-6;
     say_share(allocation, length, "CPU", "%", allocation->cpu_percent, cpu_wanted,
-        of->predicted.cpu_percent, of->own_cpu, allocation->available_cpu_percent, of->headroom);
+        of->predicted.cpu_percent, of->cpu_bound, allocation->available_cpu_percent, of->headroom);
     say(allocation, length, "; ");
     say_share(allocation, length, "memory", "MiB", allocation->memory_mb, memory_wanted,
-        of->predicted.memory_mb, of->own_memory, allocation->available_memory_mb, of->headroom);
+        of->predicted.memory_mb, of->memory_bound, allocation->available_memory_mb, of->headroom);
     say(allocation, length, ".");
 }
 
@@ -53,10 +57,9 @@ static void say_need(const struct ledger_case *of, struct ac_allocation *allocat
 {
     if (of->never)
         say(allocation, length,
-            "Needs CPU %.1f %% and memory %.1f MiB, but this machine never gives one agent more "
-            "than CPU %.1f %% and memory %.1f MiB (%g %% of its capacity).",
-            of->want_cpu_percent, of->want_memory_mb, of->most_cpu_percent, of->most_memory_mb,
-            of->headroom * 100);
+            "Needs memory %.1f MiB, but this machine never gives one agent more than %.1f MiB "
+            "(%g %% of its capacity).",
+            of->want_memory_mb, of->most_memory_mb, of->headroom * 100);
     else
         say(allocation, length,
             "needs CPU %.1f %% and memory %.1f MiB; %g %% of what is free is CPU %.1f %% and "
@@ -98,6 +101,10 @@ void ledger_explain(const struct ledger_case *of, struct ac_allocation *allocati
     say_basis(of, allocation, &length);
     if (of->cpu_unknown)
         say(allocation, &length, " The machine's CPU use is unknown and counted as none.");
+    if (of->memory_unknown && allocation->status == AC_ALLOCATION_GRANTED)
+        say(allocation, &length, " The machine's memory use is unknown and counted as none.");
+    else if (of->memory_unknown && !of->never)
+        say(allocation, &length, " Nothing is promised while the machine's memory use is unknown.");
 }
 
 void ledger_explain_expired(struct ac_allocation *allocation, double ttl_seconds)

@@ -5,18 +5,25 @@
 
 #include <agentcore.h>
 
+/* What makes an agent want less than was predicted. */
+enum ledger_bound {
+    LEDGER_UNBOUND,
+    LEDGER_OWN_MAXIMUM,
+    LEDGER_MOST_WAITED_FOR, /* strict and queue: more CPU need not be free */
+};
+
 /* What is known when an allocation has been decided. */
 struct ledger_case {
     struct ac_prediction predicted;
-    double want_cpu_percent; /* predicted, or the agent's own maximum where that is less */
+    double want_cpu_percent; /* predicted, or less by .cpu_bound */
     double want_memory_mb;
-    bool own_cpu; /* the agent's own maximum is below the prediction */
-    bool own_memory;
-    bool cpu_unknown;        /* the machine's CPU use is not known */
-    bool never;              /* more than the whole machine has to give */
-    double headroom;         /* 0-1 */
-    double most_cpu_percent; /* headroom x capacity */
-    double most_memory_mb;
+    enum ledger_bound cpu_bound;
+    enum ledger_bound memory_bound;
+    bool cpu_unknown;      /* the machine's CPU use is not known */
+    bool memory_unknown;   /* the machine's memory use is not known */
+    bool never;            /* more memory than the whole machine has to give */
+    double headroom;       /* 0-1 */
+    double most_memory_mb; /* headroom x capacity */
 };
 
 /* Fills .explanation from the other fields of @allocation. */

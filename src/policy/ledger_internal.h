@@ -67,10 +67,12 @@ struct ledger {
     struct reservation_list queue;
     struct reservation_list temporary;
     struct total held; /* sum over entries of max(reserved, used) */
+    struct total used; /* sum over entries of used */
     double capacity_cores;
     struct share capacity;
-    struct share unmanaged;
+    struct share machine_used;
     bool cpu_unknown;
+    bool memory_unknown;
 };
 
 /* ---- Units */

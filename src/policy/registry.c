@@ -372,13 +372,6 @@ const struct machine_record *registry_machine(const struct registry *registry)
     return &registry->machine;
 }
 
-void registry_managed_use(
-    const struct registry *registry, double *ret_cpu_percent, uint64_t *ret_memory_bytes)
-{
-    *ret_cpu_percent = registry->managed_cpu_percent;
-    *ret_memory_bytes = registry->managed_memory_bytes;
-}
-
 size_t registry_members(const struct registry *registry, agent_slot slot,
     struct proc_record *ret_procs, size_t capacity)
 {

@@ -110,11 +110,9 @@ int registry_apply(
     struct registry *registry, const struct sample *sample, struct registry_changes *ret_changes);
 
 /* The machine's usage from the last two samples (after one: CPU is the mean since boot, rates
- * are unknown), and its last record. Sums over agents of measured CPU percent and memory bytes. */
+ * are unknown), and its last record. */
 const struct ac_usage *registry_machine_usage(const struct registry *registry);
 const struct machine_record *registry_machine(const struct registry *registry);
-void registry_managed_use(
-    const struct registry *registry, double *ret_cpu_percent, uint64_t *ret_memory_bytes);
 
 /* The members of an agent in the last sample. Returns how many there are; fills up to @capacity. */
 size_t registry_members(const struct registry *registry, agent_slot slot,

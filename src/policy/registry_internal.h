@@ -211,8 +211,6 @@ struct registry {
     struct moment when;
     struct machine_record machine;
     struct ac_usage machine_usage;
-    double managed_cpu_percent;
-    uint64_t managed_memory_bytes;
 };
 
 #define VERDICT_UNKNOWN UINT32_MAX

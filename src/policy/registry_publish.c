@@ -381,10 +381,6 @@ static void publish_agent(
     pss_publish(account, sample);
     account->published = sample->when.mono;
     publish_usage(agent);
-    if (agent->measured.known & AC_KNOWN_CPU_PERCENT)
-        registry->managed_cpu_percent += agent->measured.cpu_percent;
-    if (agent->measured.known & AC_KNOWN_MEMORY_MB)
-        registry->managed_memory_bytes += (uint64_t)(agent->measured.memory_mb * USAGE_MIB);
 }
 
 static void records_attach(struct registry *registry, const struct sample *sample)
@@ -402,8 +398,6 @@ static void records_attach(struct registry *registry, const struct sample *sampl
 void publish_agents(struct registry *registry, const struct sample *sample)
 {
     registry->n_exited = registry->n_orphaned = 0;
-    registry->managed_cpu_percent = 0;
-    registry->managed_memory_bytes = 0;
     registry->min_since_ticks = UINT64_MAX;
     records_attach(registry, sample);
     for (uint32_t slot = 1; slot <= registry->high; slot++) {

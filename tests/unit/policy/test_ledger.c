@@ -37,6 +37,15 @@ static void recommend_gives_the_smaller_of_need_and_room(void **state)
     ledger_free(ledger);
 }
 
+/* 10 % and 200 MiB are used by others than agents. */
+static void set_machine(struct ledger *ledger, double agents_cpu, uint64_t agents_mib)
+{
+    struct ledger_machine machine = small_machine;
+    machine.used_cpu_percent += agents_cpu;
+    machine.used_memory_bytes += agents_mib * MIB;
+    ledger_set_machine(ledger, &machine);
+}
+
 static void own_maxima_cap(void **state)
 {
     (void)state;
@@ -53,6 +62,7 @@ static void own_maxima_cap(void **state)
         "own maximum (predicted: 256.0)."));
     /* Even that does not fit. */
     ledger_set_used(ledger, "big", 80, 750 * MIB);
+    set_machine(ledger, 80, 750);
     assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
     assert_close(a.cpu_percent, 8, 0);
     assert_close(a.memory_mb, 40, 1e-6);
@@ -71,6 +81,28 @@ static void unknown_cpu_counts_as_none_and_is_said(void **state)
     struct ac_allocation a = ask(ledger, "a", AC_POLICY_RECOMMEND, 90, 1, 0);
     assert_close(a.cpu_percent, 80, 0);
     assert_non_null(strstr(a.explanation, "CPU use is unknown and counted as none"));
+    ledger_free(ledger);
+}
+
+static void nothing_is_promised_on_unknown_memory(void **state)
+{
+    (void)state;
+    struct ledger *ledger = new_ledger();
+    struct ledger_machine machine = small_machine;
+    machine.used_memory_bytes = LEDGER_UNKNOWN_BYTES;
+    ledger_set_machine(ledger, &machine);
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_RECOMMEND, 10, 900, 0);
+    assert_close(a.memory_mb, 800, 0);
+    assert_non_null(strstr(a.explanation, "memory use is unknown and counted as none"));
+    assert_int_equal(ledger_release(ledger, "a"), 0);
+    a = ask(ledger, "a", AC_POLICY_STRICT, 10, 1, 0);
+    assert_int_equal(a.status, AC_ALLOCATION_REFUSED);
+    assert_non_null(strstr(a.explanation, "Nothing is promised while"));
+    a = ask(ledger, "a", AC_POLICY_QUEUE, 10, 1, 0);
+    assert_int_equal(a.status, AC_ALLOCATION_QUEUED);
+    ledger_set_machine(ledger, &small_machine);
+    assert_int_equal(pump(ledger, 1), 1);
+    assert_int_equal(told[0].status, AC_ALLOCATION_GRANTED);
     ledger_free(ledger);
 }
 
@@ -106,29 +138,27 @@ static void use_counts_once(void **state)
     assert_available(ledger, 70, 500);
     /* Below its reservation: the reservation counts. */
     ledger_set_used(ledger, "a", 5, 100 * MIB);
+    set_machine(ledger, 5, 100);
     assert_available(ledger, 70, 500);
     /* Above it: the use counts, resource by resource. */
     ledger_set_used(ledger, "a", 30, 400 * MIB);
+    set_machine(ledger, 30, 400);
     assert_available(ledger, 60, 400);
     ledger_set_used(ledger, "a", NAN, 0);
+    set_machine(ledger, 0, 0);
     assert_available(ledger, 70, 500);
-    /* An agent without a reservation. */
+    /* An agent without a reservation; what it reports between two looks at the machine is taken
+     * for a part of what the machine uses. */
     ledger_set_used(ledger, "b", 10, 50 * MIB);
+    assert_available(ledger, 70, 500);
+    set_machine(ledger, 10, 50);
     assert_available(ledger, 60, 450);
-    /* The machine's use includes that of agents, which is not counted twice. */
-    struct ledger_machine machine = small_machine;
-    machine.used_memory_bytes = 250 * MIB;
-    machine.managed_memory_bytes = 50 * MIB;
-    machine.used_cpu_percent = 20;
-    machine.managed_cpu_percent = 10;
-    ledger_set_machine(ledger, &machine);
-    assert_available(ledger, 60, 450);
-    machine.managed_memory_bytes = 300 * MIB; /* measured a moment later: never negative */
-    ledger_set_machine(ledger, &machine);
-    assert_available(ledger, 60, 650);
+    ledger_set_used(ledger, "b", 30, 500 * MIB); /* more than the machine: never negative */
+    assert_available(ledger, 50, 200);
     assert_int_equal(ledger_release(ledger, "b"), 0);
     assert_int_equal(ledger_release(ledger, "b"), -ENOENT);
-    assert_available(ledger, 70, 700);
+    set_machine(ledger, 0, 0);
+    assert_available(ledger, 70, 500);
     ledger_free(ledger);
 }
 
@@ -175,11 +205,14 @@ static void strict_refuses(void **state)
 {
     (void)state;
     struct ledger *ledger = new_ledger();
-    struct ac_allocation a = ask(ledger, "a", AC_POLICY_STRICT, 72, 640, 0); /* just */
+    struct ac_allocation other = ask(ledger, "other", AC_POLICY_RECOMMEND, 40, 0, 0);
+    assert_close(other.cpu_percent, 40, 0);
+    struct ac_allocation a = ask(ledger, "a", AC_POLICY_STRICT, 40, 640, 0); /* just */
     assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
     ledger_release(ledger, "a");
-    a = ask(ledger, "a", AC_POLICY_STRICT, 72.001, 1, 0);
+    a = ask(ledger, "a", AC_POLICY_STRICT, 40.001, 1, 0);
     assert_int_equal(a.status, AC_ALLOCATION_REFUSED);
+    assert_int_equal(ledger_release(ledger, "other"), 0);
     a = ask(ledger, "a", AC_POLICY_STRICT, 10, 640.001, 0);
     assert_int_equal(a.status, AC_ALLOCATION_REFUSED);
     assert_close(a.cpu_percent, 0, 0);
@@ -197,9 +230,34 @@ static void strict_refuses(void **state)
     assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
     assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
     assert_close(a.memory_mb, 600, 0);
-    a = ask(ledger, "b", AC_POLICY_STRICT, 95, 1, 0);
-    assert_non_null(strstr(a.explanation, "never gives one agent more than CPU 80.0 %"));
+    a = ask(ledger, "b", AC_POLICY_STRICT, 1, 801, 0);
+    assert_non_null(strstr(a.explanation, "never gives one agent more than 800.0 MiB"));
     ledger_free(ledger);
+}
+
+/* Predictions are of peaks: one that used all CPUs once must not wait for ever. */
+static void all_cpus_are_not_waited_for(void **state)
+{
+    (void)state;
+    const enum ac_allocation_policy policies[] = {AC_POLICY_STRICT, AC_POLICY_QUEUE};
+    for (unsigned i = 0; i < ARRAY_SIZE(policies); i++) {
+        struct ledger *ledger = new_ledger();
+        struct ac_allocation a = ask(ledger, "a", policies[i], 100, 100, 0);
+        assert_int_equal(a.status, AC_ALLOCATION_GRANTED);
+        assert_close(a.cpu_percent, 64, 0);
+        assert_non_null(strstr(
+            a.explanation, "CPU 64.0 % is the most that has to be free (predicted: 100.0);"));
+        a = ask(ledger, "b", policies[i], 100, 100, 0); /* not both at once */
+        assert_int_equal(a.status,
+            policies[i] == AC_POLICY_STRICT ? AC_ALLOCATION_REFUSED : AC_ALLOCATION_QUEUED);
+        struct ledger_request request = request_of("c", policies[i], 100, 100);
+        request.limits.max_cpu_cores = 0.2;
+        ledger_release(ledger, "b");
+        assert_int_equal(ledger_request(ledger, &request, at_s(0), &a), 0);
+        assert_close(a.cpu_percent, 5, 0);
+        assert_non_null(strstr(a.explanation, "the agent's own maximum"));
+        ledger_free(ledger);
+    }
 }
 
 static void queue_waits_in_order(void **state)
@@ -410,11 +468,13 @@ int main(void)
         cmocka_unit_test(recommend_gives_the_smaller_of_need_and_room),
         cmocka_unit_test(own_maxima_cap),
         cmocka_unit_test(unknown_cpu_counts_as_none_and_is_said),
+        cmocka_unit_test(nothing_is_promised_on_unknown_memory),
         cmocka_unit_test(before_the_first_sample_nothing_is_free),
         cmocka_unit_test(use_counts_once),
         cmocka_unit_test(hostile_use_does_not_break_sums),
         cmocka_unit_test(a_second_request_replaces_the_first),
         cmocka_unit_test(strict_refuses),
+        cmocka_unit_test(all_cpus_are_not_waited_for),
         cmocka_unit_test(queue_waits_in_order),
         cmocka_unit_test(leaving_the_queue_moves_others_up),
         cmocka_unit_test(what_can_never_fit_does_not_block_the_queue),
