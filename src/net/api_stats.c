@@ -213,6 +213,7 @@ static SCHEMA(schema_totals_sum, "UsageTotalsSum", "What all used together", tot
         INFO_FIELDS,
         ANSWER_OF("rows", FIELD_LIST, &schema_totals_row, "The most CPU time first"),
         ANSWER_OF("total", FIELD_OBJECT, &schema_totals_sum, "Of all rows, also left-out ones"),
+        ANSWER_OR_NULL("error", FIELD_TEXT, "Why the answer ends early; null: it does not"),
 };
 SCHEMA(schema_usage_totals, "UsageTotals", "What was used in a span", totals_fields)
 

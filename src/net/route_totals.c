@@ -193,8 +193,10 @@ static void write_sum(struct json_writer *w, const struct sum *sum)
     number_field(w, "network_bytes", sum->usage.network_bytes);
 }
 
+/* An answer that has begun says at its end why it is not whole. */
 static int write_totals(struct totals_query *totals)
 {
+    struct net_query *query = &totals->query;
     struct json_writer *w = &totals->query.out;
     size_t n = MIN(totals->n_groups, totals->limit);
     int r = 0;
@@ -212,15 +214,18 @@ static int write_totals(struct totals_query *totals)
         json_field_text(w, "name", totals->groups[i].named ? totals->groups[i].name : NULL);
         write_sum(w, &totals->groups[i].sum);
         json_object_end(w);
-        r = query_flush(&totals->query);
+        r = query_flush(query);
     }
+    if (r < 0 && !query->begun)
+        return r;
     json_array_end(w);
     json_key(w, "total");
     json_object_begin(w);
     write_sum(w, &totals->total);
     json_object_end(w);
+    json_field_text(w, "error", r == 0 ? NULL : query_reason(query, r, NULL));
     json_object_end(w);
-    return r;
+    return 0;
 }
 
 static void totals_done(struct net_query *query)

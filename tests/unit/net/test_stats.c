@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/history/range, top, quantile and /v1/usage over a history on disk. */
+#include <errno.h>
+
 #include "base/fault.h"
+#include "net/query.h"
 #include "stats_fixture.h"
 
 static void test_range(void **state)
@@ -135,6 +138,82 @@ static void test_totals(void **state)
     json = get(s, "/v1/usage?by=label:team&philosophy=cot", &schema_usage_totals);
     assert_int_equal(json_array_size(json_object_get(json, "rows")), 1);
     check_row(at(json, "rows", 0), "a", 1, 0.25);
+    json_decref(json);
+}
+
+struct slow_reader {
+    struct buf taken;
+    unsigned blocks; /* that it still takes */
+};
+
+static int take_block(struct net_query *query)
+{
+    struct slow_reader *reader = query->sink;
+    if (reader->blocks == 0) {
+        atomic_store(&query->why, "the client took too long");
+        return -ECANCELED;
+    }
+    reader->blocks--;
+    buf_append(&reader->taken, query->reply.body.data, query->reply.body.size);
+    buf_clear(&query->reply.body);
+    return 0;
+}
+
+/* /v1/usage for a client that takes @blocks of the answer. */
+static json_t *totals_cut(struct stats_fixture *s, unsigned blocks, unsigned status)
+{
+    struct slow_reader reader = {.blocks = blocks};
+    struct net_request request = s->f->request;
+    struct net_reply reply;
+    request.method = "GET";
+    request.target = "/v1/usage";
+    request.takes_query = true;
+    reply_init(&reply);
+    net_dispatch(&s->f->context, &request, &reply);
+    struct net_query *query = reply.query;
+    assert_non_null(query);
+    query->flush = take_block;
+    query->sink = &reader;
+    query_run(query);
+    assert_int_equal(query->reply.status, status);
+    buf_append(&reader.taken, query->reply.body.data, query->reply.body.size);
+    json_t *json = json_loadb(reader.taken.data, reader.taken.size, 0, NULL);
+    assert_non_null(json);
+    query_free(query);
+    buf_done(&reader.taken);
+    return json;
+}
+
+/* A charge-back that a slow client does not take whole says so. */
+static void test_totals_cut(void **state)
+{
+    enum { MANY = 400 };
+    struct stats_fixture *s = *state;
+    static struct ac_usage usages[MANY];
+    static struct history_row rows[MANY];
+    static char names[MANY][64];
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof(names[i]), "a-long-name-that-fills-blocks-sooner-%03zu", i);
+        ac_usage_init(&usages[i]);
+        usages[i].cpu_cores = 1;
+        usages[i].known = AC_KNOWN_CPU_CORES;
+        rows[i] = (struct history_row){.subject = names[i], .usage = &usages[i]};
+    }
+    assert_int_equal(
+        history_tick(s->f->context.history, s->f->request.now.wall_ns, rows, MANY, NULL), 0);
+    s->f->request.now.wall_ns += (int64_t)NS_PER_SEC;
+    json_t *json = totals_cut(s, 1, 200);
+    check_fields(&schema_usage_totals, json);
+    assert_in_range(json_array_size(json_object_get(json, "rows")), 1, MANY);
+    assert_string_equal(text(json, "error"), "the client took too long");
+    assert_true(number(json_object_get(json, "total"), "agents") == MANY + 4);
+    json_decref(json);
+    json = totals_cut(s, 0, 503);
+    assert_string_equal(text(json, "detail"), "the client took too long");
+    json_decref(json);
+    json = totals_cut(s, 1000, 200);
+    assert_int_equal(json_array_size(json_object_get(json, "rows")), MANY + 4);
+    assert_true(json_is_null(json_object_get(json, "error")));
     json_decref(json);
 }
 
@@ -337,6 +416,7 @@ int main(void)
         STATS_TEST(test_top),
         STATS_TEST(test_quantile),
         STATS_TEST(test_totals),
+        STATS_TEST(test_totals_cut),
         STATS_TEST(test_access),
         STATS_TEST(test_labels_outlive_agents),
         STATS_TEST(test_bad_input),
