@@ -391,8 +391,8 @@ static void core_tick_ledger(struct core *core)
         .capacity_cores = record->capacity_cores,
         .capacity_memory_bytes = record->capacity_memory_bytes,
         .used_cpu_percent = usage->known & AC_KNOWN_CPU_PERCENT ? usage->cpu_percent : NAN,
-        .used_memory_bytes = record->known & MACHINE_KNOWN_MEMORY ? record->memory_used_bytes
-                                                                  : LEDGER_UNKNOWN_BYTES,
+        .used_memory_bytes =
+            record->known & MACHINE_KNOWN_MEMORY ? record->memory_used_bytes : LEDGER_UNKNOWN_BYTES,
     };
     ledger_set_machine(core->ledger, &machine);
     (void)ledger_pump(core->ledger, core->now, core_allocation_event, core);

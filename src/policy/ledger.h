@@ -45,7 +45,7 @@ int ledger_set_options(struct ledger *ledger, double headroom, uint64_t reservat
 struct ledger_machine {
     double capacity_cores;
     uint64_t capacity_memory_bytes;
-    double used_cpu_percent; /* NaN = unknown */
+    double used_cpu_percent;    /* NaN = unknown */
     uint64_t used_memory_bytes; /* or LEDGER_UNKNOWN_BYTES */
 };
 void ledger_set_machine(struct ledger *ledger, const struct ledger_machine *machine);
