@@ -31,8 +31,7 @@ struct config {
                                 max_network_io_mbps, max_file_descriptors,
                                 alert_threshold_percent, emergency_memory_percent,
                                 emergency_file_descriptor_percent, emergency_stall_percent,
-                                   clear_margin_percent,
-                                for, renotify */
+                                clear_margin_percent, for, renotify */
     struct {
         uint32_t max_agents;      /* caps.max_agents [10000] 1 - 100000 */
         uint32_t max_alerts;      /* [10000] */
