@@ -38,6 +38,7 @@ static int core_build(struct core *core, const struct core_options *options)
         .limits = options->limits,
         .max_subjects = options->max_agents,
         .max_alerts = options->max_alerts,
+        .seed = options->seed,
         .id_seed = options->id_seed,
         .sink = core_alert_transition,
         .sink_userdata = core,
@@ -45,6 +46,7 @@ static int core_build(struct core *core, const struct core_options *options)
     struct ledger_options ledger = {
         .max_reservations = options->max_agents,
         .max_queue = options->max_queue,
+        .seed = options->seed,
         .id_seed = options->id_seed,
         .reservation_ttl_ns = options->reservation_ttl_ns,
         .headroom = options->headroom,

@@ -123,9 +123,9 @@ int ledger_new(const struct ledger_options *options, struct ledger **ret_ledger)
     if (!ledger)
         return -ENOMEM;
     ledger->options = *options;
-    int r = strmap_new(options->id_seed, &ledger->by_agent);
+    int r = strmap_new(options->seed, &ledger->by_agent);
     if (r == 0)
-        r = strmap_new(options->id_seed, &ledger->by_id);
+        r = strmap_new(options->seed, &ledger->by_id);
     if (r < 0)
         return r;
     id_source_init(&ledger->ids, "alloc", options->id_seed);

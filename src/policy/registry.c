@@ -62,6 +62,7 @@ void registry_free(struct registry *registry)
     mem_free(registry->verdicts);
     mem_free(registry->path);
     itable_done(&registry->by_pid);
+    itable_done(&registry->pending_by_pid);
     itable_done(&registry->tomb_by_pid);
     itable_done(&registry->join_by_pid);
     itable_done(&registry->sample_by_pid);
@@ -132,9 +133,19 @@ static void agent_drop(struct registry *registry, struct agent *agent)
 
 /* ---- Agents */
 
+static int pending_reserve(struct registry *registry)
+{
+    if (registry->n_pending == 0)
+        itable_clear(&registry->pending_by_pid);
+    return itable_reserve(&registry->pending_by_pid, registry->pending_by_pid.count + 1);
+}
+
+/* With room in pending_by_pid. */
 static void account_claim(struct registry *registry, struct account *account, int32_t pid,
     uint64_t start_ticks, struct moment now)
 {
+    if (pid > 0)
+        itable_set(&registry->pending_by_pid, (uint64_t)pid, account->agent->slot);
     account->rooted = account->pending = true;
     registry->n_pending++;
     account->root_pid = pid;
@@ -172,6 +183,8 @@ int registry_add(struct registry *registry, const struct agent_spec *spec, struc
     /* An old agent's slot becomes free, so that only a new one needs room. */
     int r = old ? 0 : slots_reserve(registry);
     if (r == 0)
+        r = pending_reserve(registry);
+    if (r == 0)
         r = strmap_put(registry->ids, agent->spec.id, agent);
     if (r < 0)
         return r;
@@ -195,6 +208,8 @@ int registry_set_root(struct registry *registry, const struct agent_spec *spec)
     struct account *account = &registry->accounts[agent->slot];
     if (account->rooted)
         return -EEXIST;
+    if (pending_reserve(registry) < 0)
+        return -ENOMEM;
     struct moment claimed = agent->added;
     if (registry->sampled && registry->when.mono.ns > claimed.mono.ns)
         claimed = registry->when;
@@ -392,14 +407,12 @@ size_t registry_members(const struct registry *registry, agent_slot slot,
 
 static agent_slot pending_slot(const struct registry *registry, int32_t pid, uint64_t start_ticks)
 {
-    for (uint32_t slot = 1; slot <= registry->high; slot++) {
-        const struct account *account = &registry->accounts[slot];
-        if (account->agent && account->pending && account->root_pid == pid &&
-            (account->root_start_ticks == 0 || start_ticks == 0 ||
-                account->root_start_ticks == start_ticks))
-            return slot;
-    }
-    return 0;
+    agent_slot slot = pid > 0 ? itable_get(&registry->pending_by_pid, (uint64_t)pid) : 0;
+    const struct account *account = registry_account(registry, slot);
+    bool same = account && account->pending && account->root_pid == pid &&
+                (account->root_start_ticks == 0 || start_ticks == 0 ||
+                    account->root_start_ticks == start_ticks);
+    return same ? slot : 0;
 }
 
 agent_slot registry_slot_of(const struct registry *registry, int32_t pid, uint64_t start_ticks)

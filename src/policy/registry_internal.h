@@ -163,6 +163,7 @@ struct registry {
     uint32_t capacity; /* slots in accounts, [0] unused */
     uint32_t high;     /* the highest slot given out */
     uint32_t n_pending;
+    struct itable pending_by_pid; /* root's pid -> slot; may hold some that are pending no more */
     agent_slot free_slots;
     struct strmap *ids;
     struct account *accounts;

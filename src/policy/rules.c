@@ -105,7 +105,7 @@ int rules_new(const struct rules_options *options, struct rules **ret_rules)
     if (!rules)
         return -ENOMEM;
     rules->options = *options;
-    int r = strmap_new(options->id_seed, &rules->by_id);
+    int r = strmap_new(options->seed, &rules->by_id);
     if (r < 0)
         return r;
     id_source_init(&rules->ids, "al", options->id_seed);

@@ -30,6 +30,7 @@ struct rules_options {
     struct ac_limits limits;
     uint32_t max_subjects; /* slots 0..max_subjects */
     uint32_t max_alerts;
+    uint64_t seed;    /* of maps: a secret */
     uint64_t id_seed; /* makes alert ids of different runs differ: wall time of the start */
     rules_sink sink;
     void *sink_userdata;
