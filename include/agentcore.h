@@ -290,7 +290,11 @@ int ac_monitor_start(
 void ac_monitor_stop(struct ac_monitor *monitor);
 bool ac_monitor_running(const struct ac_monitor *monitor);
 
-/* Handlers. @free_userdata may be NULL. At most 64. Return 0, -ENOSPC; -ENOENT. */
+/* Handlers. At most 64. Return 0, -ENOSPC; -ENOENT.
+ *
+ * Removing does not wait for a call that another thread is in: such a call still uses @userdata
+ * when ac_monitor_remove_handler returns. @free_userdata (may be NULL) is called after the last
+ * call has ended; who frees @userdata otherwise has to know that by itself. */
 int ac_monitor_on_alert(struct ac_monitor *monitor, ac_alert_handler handler, void *userdata,
     void (*free_userdata)(void *), uint64_t *ret_handler);
 int ac_monitor_remove_handler(struct ac_monitor *monitor, uint64_t handler);

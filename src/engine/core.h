@@ -72,7 +72,8 @@ int core_agent_remove(struct core *core, const char *id, struct moment now);
 
 /* Reported usage: history, thresholds and ledger follow at once, or beyond 16 reports of one agent
  * within a second at the next tick or look. An agent that was silent for options.report_timeout_ns
- * has exited, and is added again as what it was. Returns 0, -EINVAL, -ENOENT, -ENOSPC. */
+ * has exited, and is added again as what it was. One whose processes ended is added anew where
+ * @create. Returns 0, -EINVAL, -ENOENT, -EALREADY (its processes ended), -ENOSPC. */
 int core_report(struct core *core, const char *id, const struct ac_usage *usage, struct moment now,
     bool create, struct ac_error *error);
 

@@ -77,9 +77,13 @@ struct pool_sum {
  * its reservation) are known. */
 static uint64_t usage_age(const struct core *core, const struct agent *agent)
 {
-    if (agent->measured.known != 0 || agent->usage.timestamp_ns >= core->now.wall_ns)
+    if (agent->measured.known != 0)
         return 0;
-    return (uint64_t)(core->now.wall_ns - agent->usage.timestamp_ns);
+    uint64_t unheard = 0; /* whatever time a report says it is from */
+    if (agent->slot < core->n_slots)
+        unheard = mono_since(core->now.mono, (struct mono){core->slots[agent->slot].heard_ns});
+    int64_t old = core->now.wall_ns - agent->usage.timestamp_ns;
+    return MAX(unheard, (uint64_t)MAX(old, (int64_t)0));
 }
 
 static void pool_add(struct core *core, const struct agent *agent, struct pool_sum *sum)

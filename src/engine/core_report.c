@@ -62,6 +62,12 @@ static int report_use(
     return r < 0 ? r : used;
 }
 
+/* What runs no more can use nothing. One that only reports comes back by reporting. */
+static bool has_ended(const struct agent *agent)
+{
+    return agent->state == AGENT_EXITED && agent->spec.root_pid != 0;
+}
+
 void core_flush_slow(struct core *core)
 {
     for (uint32_t i = 0; i < core->n_waiting; i++) {
@@ -71,6 +77,8 @@ void core_flush_slow(struct core *core)
         if (!agent || !inbox->waiting)
             continue;
         inbox->waiting = false;
+        if (has_ended(agent))
+            continue;
         if (registry_report(
                 core->registry, agent->spec.id, &inbox->usage, core->now, false, &agent) == 0)
             (void)report_use(core, agent, &inbox->usage, core->now);
@@ -92,8 +100,6 @@ static bool report_waits(struct core *core, struct core_inbox *inbox, agent_slot
         return false;
     }
     inbox->usage = *usage;
-    if (usage->timestamp_ns == 0)
-        inbox->usage.timestamp_ns = now.wall_ns;
     inbox->waiting = true;
     if (!inbox->listed)
         core->waiting[core->n_waiting++] = slot;
@@ -143,7 +149,9 @@ static int report_agent(struct core *core, const char *id, struct moment now, bo
     const struct agent **ret_agent, struct ac_error *error)
 {
     const struct agent *agent = id ? registry_get(core->registry, id) : NULL;
-    if (agent && (agent->state != AGENT_EXITED || agent->spec.root_pid == 0 || !create)) {
+    if (agent && has_ended(agent) && !create)
+        return error_set(error, -EALREADY, "agent %s has ended already", id);
+    if (agent && !has_ended(agent)) {
         *ret_agent = agent;
         return core_agent_heard(core, ret_agent, now);
     }
@@ -170,11 +178,11 @@ int core_report(struct core *core, const char *id, const struct ac_usage *usage,
     struct core_inbox *inbox = inbox_at(core, agent->slot);
     if (!inbox)
         return error_errno(error, -ENOMEM, "agent %s", id);
-    if (report_waits(core, inbox, agent->slot, usage, now))
-        return 0;
     struct ac_usage stamped = *usage;
-    if (stamped.timestamp_ns == 0)
+    if (stamped.timestamp_ns == 0 || stamped.timestamp_ns > now.wall_ns) /* nothing is from later */
         stamped.timestamp_ns = now.wall_ns;
+    if (report_waits(core, inbox, agent->slot, &stamped, now))
+        return 0;
     r = registry_report(core->registry, agent->spec.id, &stamped, now, false, &agent);
     return r < 0 ? report_error(id, r, error) : report_use(core, agent, &stamped, now);
 }

@@ -265,6 +265,80 @@ static void test_silent_agents_exit(void **state)
     core_free(core);
 }
 
+/* A report that comes after the last process is gone takes nothing from others. */
+static void test_reports_of_the_ended(void **state)
+{
+    struct world world;
+    struct ac_system_metrics system;
+    struct ac_error error;
+    struct ac_usage usage;
+    double cpu;
+    uint64_t before, after;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    core_tick(core, &world.sample);
+    world_proc(&world, 10, 1);
+    assert_int_equal(core_agent_add(core, &spec, world.sample.when, NULL, NULL), 0);
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    world.sample.n_procs = 0;
+    world_proc(&world, 1, 0);
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    assert_int_equal(state_of(core, "a"), AGENT_EXITED);
+    ledger_available(core_ledger(core), &cpu, &before);
+    ac_usage_init(&usage);
+    usage.known = AC_KNOWN_MEMORY_PERCENT | AC_KNOWN_MEMORY_MB;
+    usage.memory_percent = 99;
+    usage.memory_mb = 400;
+    assert_int_equal(core_report(core, "a", &usage, world.sample.when, false, &error), -EALREADY);
+    assert_string_equal(error.message, "agent a has ended already");
+    core_tick(core, &world.sample);
+    ledger_available(core_ledger(core), &cpu, &after);
+    assert_int_equal(after, before);
+    core_system(core, &system);
+    assert_int_equal(system.active_alerts, 0);
+    assert_int_equal(core_report(core, "a", &usage, world.sample.when, true, NULL), 0); /* anew */
+    assert_int_equal(state_of(core, "a"), AGENT_RUNNING);
+    core_free(core);
+}
+
+/* What reports say of their time does not make old ones young. */
+static void test_reports_from_the_future(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct core_pool pool;
+    struct ac_usage usage;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.scale.stale_ns = 30 * NS_PER_SEC;
+    struct core *core = core_make(&options);
+    struct agent_spec spec = spec_make("r", 0);
+    spec.limits.max_memory_mb = 100;
+    core_tick(core, &world.sample);
+    assert_int_equal(core_agent_add(core, &spec, world.sample.when, NULL, NULL), 0);
+    ac_usage_init(&usage);
+    usage.memory_mb = 99;
+    usage.known = AC_KNOWN_MEMORY_MB;
+    usage.timestamp_ns = INT64_MAX;
+    assert_int_equal(core_report(core, "r", &usage, world.sample.when, false, NULL), 0);
+    assert_int_equal(
+        registry_get(core_registry(core), "r")->usage.timestamp_ns, world.sample.when.wall_ns);
+    core_tick(core, &world.sample);
+    core_pool(core, AC_REACT, world.sample.when, &pool);
+    assert_null(strstr(pool.decision.reason, "stale"));
+    world_pass(&world, 3600);
+    world.sample.when.wall_ns -= 3600 * (int64_t)NS_PER_SEC; /* nor does a clock set back */
+    core_tick(core, &world.sample);
+    core_pool(core, AC_REACT, world.sample.when, &pool);
+    assert_non_null(strstr(pool.decision.reason, "stale"));
+    core_free(core);
+}
+
 /* It comes back by reporting, or by somebody judging what it uses, as what it was; or it is
  * forgotten as others are. */
 static void test_silent_agents_return(void **state)
@@ -352,6 +426,8 @@ int main(void)
         cmocka_unit_test(test_replay),
         cmocka_unit_test(test_execution_time),
         cmocka_unit_test(test_silent_agents_exit),
+        cmocka_unit_test(test_reports_of_the_ended),
+        cmocka_unit_test(test_reports_from_the_future),
         cmocka_unit_test(test_silent_agents_return),
         cmocka_unit_test(test_silence_counts_from_the_restart),
     };
