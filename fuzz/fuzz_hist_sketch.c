@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sketches and packed numbers: what decodes encodes to the same again. */
+/* Sketches: what decodes encodes to the same again. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "store/hist_bits.h"
 #include "store/hist_column.h"
 #include "store/hist_sketch.h"
 
@@ -36,13 +35,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct sketch sketch;
     static struct sketch again;
-    static uint64_t numbers[512];
     static uint8_t bytes[16384];
-    struct byte_reader reader = byte_reader(data, size);
-    bits_unpack(&reader, ARRAY_SIZE(numbers), numbers);
-
     struct sketch like = {0};
-    reader = byte_reader(data, size);
+    struct byte_reader reader = byte_reader(data, size);
     uint64_t min = get_capped(&reader, HIST_VALUE_MAX);
     uint64_t spread = get_capped(&reader, HIST_VALUE_MAX - min);
     uint64_t count = get_capped(&reader, 1 << 20);

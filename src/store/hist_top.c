@@ -2,17 +2,12 @@
 /*
  * The largest of all agents: for each minute and each hour one row per metric over all slots.
  *
- * A row: CRC-32C of what follows; varint number of slots; then three parts, each a varint size
- * and packed numbers (hist_bits.h): samples, sum, maximum of each slot. Its id is
- * level << 60 | period << 8 | metric.
+ * The format of a row is that of hist_top_row.c. Its id is level << 60 | period << 8 | metric.
  */
 #include "store/hist_top.h"
 
 #include <errno.h>
 #include <string.h>
-
-#include "store/crc32c.h"
-#include "store/hist_bits.h"
 
 const int64_t top_level_ms[TOP_LEVELS] = {MINUTE_MS, HOUR_MS};
 
@@ -128,32 +123,13 @@ void hist_top_add(struct history *history, const struct frame_state *now)
 
 /* ---- Rows --------------------------------------------------------------------------------- */
 
-static void put_part(struct buf *out, struct buf *part, const uint64_t *numbers, uint32_t n)
-{
-    buf_clear(part);
-    bits_pack(numbers, n, part);
-    if (part->failed)
-        out->failed = true;
-    buf_put_varint(out, part->size);
-    buf_append(out, part->data, part->size);
-}
-
 static int put_row(struct history *history, enum top_level level, unsigned metric,
-    const struct top_sums *sums, uint32_t n, struct ac_error *error)
+    const struct top_sums *sums, struct ac_error *error)
 {
-    struct buf part CLEANUP(buf_done) = {0};
     struct buf *out = &history->scratch;
     buf_clear(out);
-    buf_put_u32(out, 0);
-    buf_put_varint(out, n);
-    put_part(out, &part, sums->known, n);
-    put_part(out, &part, sums->sum, n);
-    put_part(out, &part, sums->max, n);
-    if (out->failed)
+    if (top_row_encode(sums, history->top->n, out) < 0)
         return error_set(error, -ENOMEM, "no memory");
-    uint32_t crc = crc32c(0, out->data + 4, out->size - 4);
-    for (unsigned i = 0; i < 4; i++)
-        out->data[i] = (char)(crc >> 8 * i);
     sqlite3_stmt *statement cleanup_reset = NULL;
     int r = hist_sql(&history->write, HIST_TOP_PUT, &statement, error);
     if (r < 0)
@@ -188,7 +164,7 @@ static int write_hour(struct history *history, unsigned metric, struct ac_error 
         both.sum[i] = hour->sum[i] + minute->sum[i];
         both.max[i] = MAX(hour->max[i], minute->max[i]);
     }
-    return any_known(&both, top->n) ? put_row(history, TOP_HOUR, metric, &both, top->n, error) : 0;
+    return any_known(&both, top->n) ? put_row(history, TOP_HOUR, metric, &both, error) : 0;
 }
 
 int hist_top_write(struct history *history, int64_t when_ms, struct ac_error *error)
@@ -200,7 +176,7 @@ int hist_top_write(struct history *history, int64_t when_ms, struct ac_error *er
         return 0;
     for (unsigned m = 0; m < HIST_METRICS && r == 0; m++) {
         if (any_known(&top->sums[TOP_MINUTE][m], top->n))
-            r = put_row(history, TOP_MINUTE, m, &top->sums[TOP_MINUTE][m], top->n, error);
+            r = put_row(history, TOP_MINUTE, m, &top->sums[TOP_MINUTE][m], error);
         if (r == 0 && top->period[TOP_HOUR] != top_period(TOP_HOUR, when_ms))
             r = write_hour(history, m, error);
     }
@@ -222,21 +198,8 @@ int hist_top_trim(struct history *history, int64_t now_ms, struct ac_error *erro
     return r;
 }
 
-int top_row_part(const void *bytes, size_t size, unsigned part, uint64_t *numbers, uint32_t room)
-{
-    struct byte_reader r = byte_reader(bytes, size);
-    uint32_t n = (uint32_t)get_capped(&r, FRAME_SLOTS_MAX);
-    for (unsigned i = 0; i < part; i++)
-        get_bytes(&r, get_capped(&r, reader_left(&r)));
-    size_t part_size = get_capped(&r, reader_left(&r));
-    struct byte_reader packed = byte_reader(r.at, r.bad ? 0 : part_size);
-    if (r.bad || n > room || bits_unpack(&packed, n, numbers) < 0)
-        return -EBADMSG;
-    return (int)n;
-}
-
 int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsigned metric,
-    sqlite3_stmt **statement, const uint8_t **ret_bytes, size_t *ret_size, struct ac_error *error)
+    sqlite3_stmt **statement, const void **ret_bytes, size_t *ret_size, struct ac_error *error)
 {
     int r = hist_sql(db, HIST_TOP_GET, statement, error);
     if (r < 0)
@@ -247,14 +210,8 @@ int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsign
     r = sql_step(&db->connection, *statement, "reading history", error);
     if (r != 1)
         return r;
-    const uint8_t *bytes = sqlite3_column_blob(*statement, 0);
-    size_t size = (size_t)sqlite3_column_bytes(*statement, 0);
-    struct byte_reader head = byte_reader(bytes, size);
-    uint32_t crc = get_u32(&head);
-    if (head.bad || crc != crc32c(0, head.at, reader_left(&head)))
-        return -EBADMSG;
-    *ret_bytes = head.at;
-    *ret_size = reader_left(&head);
+    *ret_bytes = sqlite3_column_blob(*statement, 0);
+    *ret_size = (size_t)sqlite3_column_bytes(*statement, 0);
     return 1;
 }
 
@@ -264,30 +221,21 @@ int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsign
 int hist_top_recover(struct history *history, struct ac_error *error)
 {
     struct hist_top *top = history->top;
-    uint32_t room = top->room;
     if (top->period[TOP_HOUR] == NO_PERIOD)
         return 0;
-    cleanup_free uint64_t *numbers = mem_alloc_array((size_t)room + 1, sizeof(uint64_t));
-    if (numbers == NULL)
-        return error_set(error, -ENOMEM, "no memory");
     clear(top, TOP_HOUR);
     for (int64_t k = 0; k < 60; k++) {
         int64_t minute = top->period[TOP_HOUR] * 60 + k;
         for (unsigned m = 0; m < HIST_METRICS && minute < top->period[TOP_MINUTE]; m++) {
             sqlite3_stmt *statement cleanup_reset = NULL;
-            const uint8_t *bytes;
+            const void *bytes;
             size_t size;
             int r = top_row_get(
                 &history->write, TOP_MINUTE, minute, m, &statement, &bytes, &size, error);
-            if (r < 0 && r != -EBADMSG)
+            if (r < 0)
                 return r;
-            struct top_sums *s = &top->sums[TOP_HOUR][m];
-            for (unsigned part = 0; r == 1 && part < 3; part++) {
-                int n = top_row_part(bytes, size, part, numbers, room);
-                uint64_t *to = part == 0 ? s->known : part == 1 ? s->sum : s->max;
-                for (int i = 0; i < n; i++)
-                    to[i] = part == 2 ? MAX(to[i], numbers[i]) : to[i] + numbers[i];
-            }
+            if (r == 1)
+                top_row_add(bytes, size, TOP_SUMS | TOP_MAXIMA, top->room, &top->sums[TOP_HOUR][m]);
         }
     }
     return 0;

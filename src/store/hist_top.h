@@ -4,6 +4,7 @@
 #define AC_STORE_HIST_TOP_H
 
 #include "store/hist_internal.h"
+#include "store/hist_top_row.h"
 
 #define MINUTE_ROWS_KEPT 180
 #define NO_PERIOD        INT64_MIN /* nothing was added up yet */
@@ -11,12 +12,6 @@
 enum top_level { TOP_MINUTE, TOP_HOUR, TOP_LEVELS };
 
 extern const int64_t top_level_ms[TOP_LEVELS];
-
-struct top_sums {
-    uint64_t *known;
-    uint64_t *sum;
-    uint64_t *max;
-};
 
 struct hist_top {
     uint32_t room;
@@ -30,13 +25,8 @@ static inline int64_t top_period(enum top_level level, int64_t when_ms)
     return when_ms < 0 ? 0 : when_ms / top_level_ms[level];
 }
 
-/* Reads a row and checks it. The bytes are the statement's. 1, 0 where there is none, -EBADMSG,
- * -errno. */
+/* Reads a row. The bytes are the statement's. 1, 0 where there is none, -errno. */
 int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsigned metric,
-    sqlite3_stmt **statement, const uint8_t **ret_bytes, size_t *ret_size, struct ac_error *error);
-
-/* One part (0 samples, 1 sum, 2 maximum) of a row. Returns the number of slots, at most @room;
- * -EBADMSG. */
-int top_row_part(const void *bytes, size_t size, unsigned part, uint64_t *numbers, uint32_t room);
+    sqlite3_stmt **statement, const void **ret_bytes, size_t *ret_size, struct ac_error *error);
 
 #endif

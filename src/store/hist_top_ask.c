@@ -34,7 +34,6 @@ struct ask {
     uint64_t *known;
     uint64_t *sum;
     uint64_t *max;
-    uint64_t *numbers;
     uint64_t *open; /* the minute that is being added up: samples, sum, maximum */
     uint32_t n_open;
     int64_t open_ms;     /* its start; NO_PERIOD = not in the span */
@@ -90,22 +89,16 @@ static void add_numbers(struct ask *ask, const uint64_t *numbers, uint32_t n, un
 static int add_period(struct ask *ask, enum top_level level, int64_t period, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
-    const uint8_t *bytes;
+    const void *bytes;
     size_t size;
     int r = top_row_get(ask->db, level, period, ask->metric, &statement, &bytes, &size, error);
-    if (r != 1) {
-        ask->info->damaged += r == -EBADMSG;
-        return r == -EBADMSG ? 0 : r;
-    }
-    for (unsigned part = 0; part < 3; part++) {
-        bool wanted = part == 0 || (part == 2) == (ask->aggregate == HISTORY_MAX);
-        if (!wanted)
-            continue;
-        int n = top_row_part(bytes, size, part, ask->numbers, ask->n);
-        if (n < 0)
-            ask->info->damaged++;
-        else
-            add_numbers(ask, ask->numbers, (uint32_t)n, part);
+    if (r != 1)
+        return r;
+    const struct top_sums to = {ask->known, ask->sum, ask->max};
+    unsigned wanted = ask->aggregate == HISTORY_MAX ? TOP_MAXIMA : TOP_SUMS;
+    if (top_row_add(bytes, size, wanted, ask->n, &to) < 0) {
+        ask->info->damaged++;
+        return 0;
     }
     ask->info->resolution_ns = MAX(ask->info->resolution_ns, (uint64_t)(top_level_ms[level] * MS));
     return 1;
@@ -168,13 +161,12 @@ static int snapshot(struct ask *ask, int64_t *ret_minutes_from, struct ac_error 
     ask->typical_ms = history->typical_ms;
     ask->n = MAX(history->n_slots, top->n);
     ask->subjects = mem_alloc_array((size_t)ask->n + 1, sizeof(int64_t));
-    ask->known = mem_alloc_array((size_t)ask->n + 1, 7 * sizeof(uint64_t));
+    ask->known = mem_alloc_array((size_t)ask->n + 1, 6 * sizeof(uint64_t));
     if (ask->subjects == NULL || ask->known == NULL)
         return error_set(error, -ENOMEM, "no memory");
     ask->sum = ask->known + ask->n;
     ask->max = ask->sum + ask->n;
-    ask->numbers = ask->max + ask->n;
-    ask->open = ask->numbers + ask->n;
+    ask->open = ask->max + ask->n;
     for (uint32_t i = 0; i < ask->n && i < history->n_slots; i++) {
         const struct hist_slot *slot = &history->slots[i];
         if (slot->subject != NULL && slot->subject->name[0] != 0 && slot->from_ms < ask->to_ms)

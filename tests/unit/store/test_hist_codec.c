@@ -12,7 +12,6 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "store/crc32c.h"
-#include "store/hist_bits.h"
 #include "store/hist_column.h"
 #include "store/hist_frame.h"
 #include "store/hist_metric.h"
@@ -405,27 +404,6 @@ static void tails_come_back(void **state)
     tail_done(&stream);
 }
 
-static void packed_numbers_come_back(void **state)
-{
-    (void)state;
-    static uint64_t numbers[1000];
-    static uint64_t back[1000];
-    for (int round = 0; round < 70; round++) {
-        struct buf bytes CLEANUP(buf_done) = {0};
-        size_t n = 1 + next_random() % ARRAY_SIZE(numbers);
-        for (size_t i = 0; i < n; i++)
-            numbers[i] = round < 64 ? next_random() >> round : 42;
-        bits_pack(numbers, n, &bytes);
-        assert_false(bytes.failed);
-        struct byte_reader reader = byte_reader(bytes.data, bytes.size);
-        assert_int_equal(bits_unpack(&reader, n, back), 0);
-        assert_true(reader.at == reader.end);
-        assert_memory_equal(back, numbers, n * sizeof(numbers[0]));
-        reader = byte_reader(bytes.data, bytes.size - 1);
-        assert_int_equal(bits_unpack(&reader, n, back), -EBADMSG);
-    }
-}
-
 static void metrics_round_to_their_scale(void **state)
 {
     (void)state;
@@ -525,7 +503,6 @@ int main(void)
         cmocka_unit_test(frames_can_be_joined_late),
         cmocka_unit_test(damaged_frames_are_refused),
         cmocka_unit_test(tails_come_back),
-        cmocka_unit_test(packed_numbers_come_back),
         cmocka_unit_test(metrics_round_to_their_scale),
         cmocka_unit_test(traces_stay_small),
     };
