@@ -56,6 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint64_t a, b;
     uint32_t uid;
+    int32_t inner;
+    bool nested;
     double percent;
     if (size == 0)
         return 0;
@@ -74,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 2:
         (void)procfs_parse_uid(text, length, &uid);
+        (void)procfs_parse_inner_pid(text, length, &inner, &nested);
         (void)machine_parse_pressure(text, length, &percent);
         break;
     case 3:

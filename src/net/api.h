@@ -20,6 +20,7 @@ struct agent_body {
     uint32_t given;
     unsigned philosophy; /* enum ac_philosophy */
     uint64_t pid;
+    bool self;
     char agent_template[AGENT_TEMPLATE_MAX + 1];
     char command[AGENT_COMMAND_MAX + 1];
     struct limits_body limits;

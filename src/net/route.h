@@ -16,7 +16,7 @@ struct net_peer {
     bool authenticated; /* false: TCP without the token; only open routes */
     bool privileged;    /* root, the daemon's user, the group, or the token */
     uint32_t uid;       /* of a local peer; UINT32_MAX = came over TCP */
-    int32_t pid;        /* of a local peer; 0 = not known */
+    int32_t pid;        /* of a local peer; 0 = in a pid namespace that we do not see, or TCP */
 };
 
 /* A request as the transport read it. Texts are borrowed for the call. */

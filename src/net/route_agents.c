@@ -131,24 +131,67 @@ static void take_limits(const struct limits_body *body, struct agent_limits *ret
         .max_file_descriptors = body->max_file_descriptors};
 }
 
+/* Who asks says that it is the root: the kernel knows which process that is, whatever it calls
+ * itself in a pid namespace of its own. What it calls itself must fit, for it may have come through
+ * another process (a forwarded socket). Returns its pid here, or 0 with the problem in the reply.
+ */
+static int32_t own_pid(struct net_call *call)
+{
+    const struct net_peer *peer = &call->request->peer;
+    uint64_t said = call->body.agent.pid;
+    int32_t inner;
+    bool nested;
+    if (said == 0)
+        call_problem(call, 400, "pid", "pid: missing: with self it is what you call yourself");
+    else if (peer->uid == UINT32_MAX)
+        call_problem(call, 400, "self",
+            "self: a process becomes an agent over the daemon's unix socket, not over TCP");
+    else if (peer->pid == 0)
+        call_problem(call, 400, "self",
+            "self: the daemon does not see you: it runs in a pid namespace that is not above "
+            "yours");
+    else if (procfs_inner_pid(call->context->proc_fd, peer->pid, &inner, &nested) < 0)
+        call_problem(call, 400, "self", "self: there is no process %d", peer->pid);
+    else if ((uint64_t)inner != said)
+        call_problem(call, 400, "pid",
+            "pid: you call yourself %d, but the connection is process %d's: the socket leads "
+            "through another process, or from another machine",
+            (int)said, inner);
+    else
+        return peer->pid;
+    return 0;
+}
+
+/* What another process attaches, by its number: that must mean the same process to both. */
+static int32_t others_pid(struct net_call *call)
+{
+    const struct net_peer *peer = &call->request->peer;
+    int32_t pid = (int32_t)call->body.agent.pid, inner;
+    bool nested = peer->uid != UINT32_MAX && peer->pid == 0;
+    if (peer->pid > 0)
+        (void)procfs_inner_pid(call->context->proc_fd, peer->pid, &inner, &nested);
+    if (!nested)
+        return pid;
+    call_problem(call, 400, "pid",
+        "pid: you live in another pid namespace than the daemon, where %d is another process: "
+        "attach from there",
+        pid);
+    return 0;
+}
+
 /* The process must exist, be this user's, and not be one of ours. The start time is read before
  * and after the owner, so that both are of one process. */
-static bool take_pid(struct net_call *call, struct agent_spec *spec)
+static bool take_process(struct net_call *call, int32_t pid, struct agent_spec *spec)
 {
-    const struct agent_body *body = &call->body.agent;
     int proc_fd = call->context->proc_fd;
-    int32_t pid = (int32_t)body->pid;
     uint64_t before, after;
     uint32_t owner;
-    if (pid == 0)
-        return true;
     if (pid == 1 || pid == getpid()) {
         call_problem(call, 400, "pid", "pid: %d is not an agent's process", pid);
         return false;
     }
-    if (proc_fd < 0 || procfs_start_ticks(proc_fd, pid, &before) < 0 ||
-        procfs_owner(proc_fd, pid, &owner) < 0 || procfs_start_ticks(proc_fd, pid, &after) < 0 ||
-        before != after) {
+    if (procfs_start_ticks(proc_fd, pid, &before) < 0 || procfs_owner(proc_fd, pid, &owner) < 0 ||
+        procfs_start_ticks(proc_fd, pid, &after) < 0 || before != after) {
         call_problem(call, 400, "pid", "pid: there is no process %d", pid);
         return false;
     }
@@ -166,6 +209,19 @@ static bool take_pid(struct net_call *call, struct agent_spec *spec)
     spec->announced_itself = pid == call->request->peer.pid;
     spec->owner_uid = call->request->peer.uid == UINT32_MAX ? owner : call->request->peer.uid;
     return true;
+}
+
+static bool take_pid(struct net_call *call, struct agent_spec *spec)
+{
+    const struct agent_body *body = &call->body.agent;
+    if (body->pid == 0 && !body->self)
+        return true;
+    if (call->context->proc_fd < 0) {
+        call_problem(call, 400, "pid", "pid: the daemon sees no processes");
+        return false;
+    }
+    int32_t pid = body->self ? own_pid(call) : others_pid(call);
+    return pid != 0 && take_process(call, pid, spec);
 }
 
 static bool take_labels(struct net_call *call, struct agent_spec *spec)

@@ -282,6 +282,11 @@ static int decode_field(const struct schema_field *field, const json_t *json, vo
         return store_number(field, json_number_value(json), at, place, error);
     case FIELD_INTEGER:
         return decode_integer(field, json, at, place, error);
+    case FIELD_BOOLEAN:
+        if (!json_is_boolean(json))
+            return fail(error, place, "not true or false");
+        *(bool *)at = json_is_true(json);
+        return 0;
     case FIELD_OBJECT:
         return decode_object(field->object, json, at, place, error);
     case FIELD_MAP:

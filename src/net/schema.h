@@ -18,7 +18,7 @@ enum field_kind {
     FIELD_TEXT,     /* char[capacity], NUL-terminated */
     FIELD_NUMBER,   /* double */
     FIELD_INTEGER,  /* uint64_t */
-    FIELD_BOOLEAN,  /* answers only */
+    FIELD_BOOLEAN,  /* bool; not in queries */
     FIELD_WORD,     /* unsigned: index into .words */
     FIELD_TIME,     /* int64_t: wall time in ns */
     FIELD_DURATION, /* uint64_t: ns; queries only */

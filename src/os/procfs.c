@@ -419,3 +419,21 @@ int procfs_owner(int proc_fd, int32_t pid, uint32_t *ret_uid)
         return (int)n;
     return procfs_parse_uid(text, (size_t)n, ret_uid);
 }
+
+/* The line stands behind the one of the groups: of more than a thousand it is not found, and the
+ * process taken for one that lives here. */
+int procfs_inner_pid(int proc_fd, int32_t pid, int32_t *ret_inner, bool *ret_nested)
+{
+    char path[PROC_PATH_MAX], text[16384];
+    procfs_path(path, pid, "status");
+    ssize_t n = io_read_file(proc_fd, path, text, sizeof(text));
+    if (is_gone(n))
+        return -ESRCH;
+    if (n < 0)
+        return (int)n;
+    if (procfs_parse_inner_pid(text, (size_t)n, ret_inner, ret_nested) < 0) {
+        *ret_inner = pid;
+        *ret_nested = false;
+    }
+    return 0;
+}

@@ -46,6 +46,10 @@ int procfs_parse_stat(const char *text, size_t length, struct proc_record *ret_p
 /* The start time of @pid in clock ticks. Returns 0, -ESRCH, -errno. */
 int procfs_start_ticks(int proc_fd, int32_t pid, uint64_t *ret_start_ticks);
 
+/* What @pid calls itself, and whether it lives in a pid namespace below the one of /proc, where
+ * numbers mean other processes. Returns 0, -ESRCH, -errno. */
+int procfs_inner_pid(int proc_fd, int32_t pid, int32_t *ret_inner, bool *ret_nested);
+
 /* The owner (real uid) of @pid. Returns 0, -ESRCH, -errno. */
 int procfs_owner(int proc_fd, int32_t pid, uint32_t *ret_uid);
 

@@ -37,6 +37,11 @@ int procfs_parse_pss(const char *text, size_t length, uint64_t *ret_bytes);
 /* The first (real) uid of /proc/PID/status. Returns 0 or -EINVAL. */
 int procfs_parse_uid(const char *text, size_t length, uint32_t *ret_uid);
 
+/* "NSpid:" of /proc/PID/status: what the process is called in the pid namespace that it lives in,
+ * and whether that lies below the one that /proc shows. Returns 0, or -EINVAL where it is not said
+ * (as of kernels without pid namespaces). */
+int procfs_parse_inner_pid(const char *text, size_t length, int32_t *ret_inner, bool *ret_nested);
+
 /* The value behind "KEY" at the start of a line, white space between them skipped: "MemTotal:",
  * "inactive_file". Returns 0 or -EINVAL. */
 int procfs_parse_key(const char *text, size_t length, const char *key, uint64_t *ret_value);

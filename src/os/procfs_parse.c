@@ -187,3 +187,23 @@ int procfs_parse_uid(const char *text, size_t length, uint32_t *ret_uid)
     *ret_uid = (uint32_t)uid;
     return 0;
 }
+
+int procfs_parse_inner_pid(const char *text, size_t length, int32_t *ret_inner, bool *ret_nested)
+{
+    static const char key[] = "\nNSpid:";
+    const char *line = memmem(text, length, key, strlen(key));
+    const char *end = line ? memchr(line + 1, '\n', (size_t)(text + length - line - 1)) : NULL;
+    unsigned levels = 0;
+    uint64_t pid = 0;
+    if (!end)
+        return -EINVAL;
+    for (const char *c = line + strlen(key); c < end; levels++) {
+        if (*c++ != '\t' || parse_digits(&c, end, &pid) < 0 || pid > INT32_MAX)
+            return -EINVAL;
+    }
+    if (levels == 0)
+        return -EINVAL;
+    *ret_inner = (int32_t)pid;
+    *ret_nested = levels > 1;
+    return 0;
+}

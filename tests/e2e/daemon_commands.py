@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,6 +86,70 @@ def run_json_names_the_agent():
     first = json.loads(result.err.splitlines()[0])
     equal(first["id"], result.out.strip())
     check(first["id"].startswith("sh-"), first)
+
+
+def in_namespace(*arguments):
+    """agentcore, started as the first process of a pid namespace of its own."""
+    prefix = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"]
+    try:
+        probe = subprocess.run([*prefix, "true"], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise tap.Skip("unshare is not installed")
+    if probe.returncode != 0:
+        raise tap.Skip("no pid namespace can be made here")
+    process = subprocess.Popen([*prefix, tap.AGENTCORE, "--socket", daemon.socket, *arguments],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env=tap.ENVIRONMENT)
+    started.append(process)
+    return process
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+@test
+def run_in_another_pid_namespace():
+    """run in a pid namespace of its own makes itself the agent, not whoever has its number here"""
+    process = in_namespace("run", "--id", "inside", "--", "sleep", "60")
+    wait_for("its first sample", lambda: agent("inside").get("processes"))
+    equal([agent("inside")["pid"]], children(process.pid), "its number here")
+    equal([m["name"] for m in agent("inside")["members"]], ["sleep"])
+    equal(daemon.run("stop", "inside", "--grace", "0s").code, 0)
+    process.communicate(timeout=20)
+
+
+@test
+def attach_from_another_pid_namespace():
+    """attach is refused where numbers mean other processes than to the daemon"""
+    stranger = subprocess.Popen(["sleep", "60"])
+    started.append(stranger)
+    process = in_namespace("attach", "--id", "wrong", "--pid", str(stranger.pid))
+    err = process.communicate(timeout=20)[1].decode()
+    equal(process.returncode, 2, err)
+    check("another pid namespace" in err, err)
+    equal(agent("wrong"), {})
+
+
+@test
+def run_over_tcp():
+    """run over TCP is refused: it would be a process of another machine"""
+    token = os.path.join(tap.directory(), "token")
+    with open(token, "w", encoding="ascii", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+        file.write("0123456789abcdef\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tap.Daemon(config=f"http:\n  listen: 127.0.0.1:{port}\n  token_file: {token}\n")
+    there = ["--url", f"http://127.0.0.1:{port}", "--token-file", token]
+    equal(tap.run(*there, "status").code, 0)
+    result = tap.run(*there, "run", "--id", "far", "--", "echo", "ran")
+    equal(result.code, 2, result.err)
+    equal(result.out, "")
+    check("TCP" in result.err, result.err)
+    equal(tap.run(*there, "show", "far").code, 4)
 
 
 @test

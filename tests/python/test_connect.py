@@ -179,6 +179,12 @@ def test_attach_meters_a_process(connected):
         child.wait()
 
 
+def test_a_process_attaches_itself(connected):
+    connected.attach(CONFIG, os.getpid())
+    assert connected.get_agents() == ["agent-1"]
+    assert connected.cleanup_agent_resources("agent-1")
+
+
 # ---- Loss
 
 

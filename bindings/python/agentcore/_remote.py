@@ -300,7 +300,10 @@ class RemoteResourceManager(ResourceManager):
         return sorted(agent["id"] for agent in self._client.call("GET", "/v1/agents")[1]["agents"])
 
     def attach(self, config: Any, pid: int) -> None:
-        self._client.call("PUT", _agent_path(config.agent_id), {**_agent_body(config), "pid": pid}, expected=(201,))
+        body = {**_agent_body(config), "pid": pid}
+        if pid == os.getpid():
+            body["self"] = True  # also from a container, where it is another number
+        self._client.call("PUT", _agent_path(config.agent_id), body, expected=(201,))
 
     # ---- Allocation, figures, prediction
 

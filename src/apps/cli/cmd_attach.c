@@ -20,18 +20,18 @@ static const struct opt attach_table[] = {
     {NULL},
 };
 
-/* Its command line, for people; what cannot be read stays unknown. */
-static void describe(struct agent_spec *spec, uint64_t pid)
+/* Its command line, for people; what cannot be read, or is on another machine, stays unknown. */
+static void describe(struct agent_spec *spec, uint64_t pid, bool here)
 {
     char path[64], text[AGENT_COMMAND_MAX + 1], name[32] = "";
     snprintf(path, sizeof(path), "/proc/%llu/cmdline", (unsigned long long)pid);
-    ssize_t n = io_read_file(AT_FDCWD, path, text, sizeof(text));
+    ssize_t n = here ? io_read_file(AT_FDCWD, path, text, sizeof(text)) : 0;
     while (n > 0 && text[n - 1] == 0)
         n--;
     for (ssize_t i = 0; i < n; i++)
         text[i] = text[i] ? text[i] : ' ';
     snprintf(path, sizeof(path), "/proc/%llu/comm", (unsigned long long)pid);
-    if (io_read_file(AT_FDCWD, path, name, sizeof(name)) > 0)
+    if (here && io_read_file(AT_FDCWD, path, name, sizeof(name)) > 0)
         name[strcspn(name, "\n")] = 0;
     if (n > 0)
         agent_spec_set_command(spec, (char *const[]){text, NULL});
@@ -54,7 +54,7 @@ static int attach_run(struct cli *cli, void *data, char **operands, int n_operan
     int code = agent_options_spec(cli, &options->agent, &spec);
     if (code != 0)
         return code;
-    describe(&spec, options->pid);
+    describe(&spec, options->pid, !cli->common.url);
     spec.root_pid = (int32_t)options->pid;
     json_t *body cleanup_json = agent_spec_body(&spec);
     buf_append_str(&path, "/v1/agents");
@@ -73,7 +73,10 @@ static int attach_run(struct cli *cli, void *data, char **operands, int n_operan
 const struct command cmd_attach = {
     .name = "attach",
     .summary = "Meter a running process and what it starts as an agent",
-    .details = "The process must be your own, unless you are root or in the daemon's group.",
+    .details =
+        "The process must be your own, unless you are root or in the daemon's group. Its number\n"
+        "is the daemon's: from a container with processes of its own nothing can be attached, and\n"
+        "with --url it is a number of the daemon's machine.",
     .options = attach_table,
     .options_size = sizeof(struct attach_options),
     .run = attach_run,

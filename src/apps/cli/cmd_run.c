@@ -73,6 +73,8 @@ static int announce(struct cli *cli, const struct agent_spec *spec)
     struct buf path CLEANUP(buf_done) = {0};
     json_t *body cleanup_json = agent_spec_body(spec), *answer cleanup_json = NULL;
     long status = 0;
+    json_object_set_new(body, "pid", json_integer(getpid()));
+    json_object_set_new(body, "self", json_true());
     int code = cli_connect(cli);
     if (code != 0)
         return code;
@@ -111,7 +113,6 @@ static int run_run(struct cli *cli, void *data, char **operands, int n_operands)
     run.spec.owner_uid = getuid();
     run.command = command;
     if (!options->standalone) {
-        run.spec.root_pid = getpid();
         code = announce(cli, &run.spec);
         if (code == 0)
             return become_command(cli, &run.spec, command);
@@ -130,6 +131,8 @@ const struct command cmd_run = {
         "status and signals are its own. Without one, this process stays, meters everything that\n"
         "the command starts, and prints a summary at the end (--json: one object as the last line\n"
         "of standard error). Limits are watched, not enforced.\n\n"
+        "The daemon must run on this machine and be reached through its unix socket; in a\n"
+        "container one that is mounted there will do.\n\n"
         "The exit status is the command's, 128+N where signal N ended it, 126 where it cannot be\n"
         "executed, 127 where it does not exist.",
     .options = run_table,

@@ -152,8 +152,8 @@ int fixture_teardown(void **state)
 
 void fixture_user(struct fixture *fixture, uint32_t uid)
 {
-    fixture->request.peer =
-        (struct net_peer){.authenticated = true, .privileged = uid == 0, .uid = uid};
+    fixture->request.peer = (struct net_peer){
+        .authenticated = true, .privileged = uid == 0, .uid = uid, .pid = getpid()};
 }
 
 /* ---- Without transport */

@@ -348,11 +348,47 @@ static void test_tcp_token(void **state)
     expect(f, GET("/v1/system"), 200, NULL); /* the unix socket needs none */
 }
 
+/* Which process becomes an agent is what the kernel says of the connection, not a number that
+ * means another process where the daemon runs. */
+static void test_which_process(void **state)
+{
+    struct fixture *f = *state;
+    char self[64], other[64];
+    pid_t child = fork();
+    if (child == 0) {
+        for (;;)
+            pause();
+    }
+    snprintf(self, sizeof(self), "{\"pid\":%d,\"self\":true}", child);
+    snprintf(other, sizeof(other), "{\"pid\":%d}", child);
+    fixture_expect(f, "PUT", "/v1/agents/a", "{\"self\":true}", 400, "missing", "pid");
+    fixture_expect(f, "PUT", "/v1/agents/a", self, 400, "through another process", "pid");
+    f->request.peer.pid = 0;
+    fixture_expect(f, "PUT", "/v1/agents/a", self, 400, "does not see you", "self");
+    fixture_expect(f, "PUT", "/v1/agents/a", other, 400, "another pid namespace", "pid");
+    f->request.peer.uid = UINT32_MAX;
+    fixture_expect(f, "PUT", "/v1/agents/a", self, 400, "not over TCP", "self");
+    assert_null(registry_get(core_registry(f->core), "a"));
+    json_decref(fixture_call(f, "PUT", "/v1/agents/a", other, 201)); /* the daemon's number */
+    assert_false(registry_get(core_registry(f->core), "a")->spec.announced_itself);
+    assert_null(fixture_call(f, "DELETE", "/v1/agents/a", NULL, 204));
+    fixture_user(f, 0);
+    f->request.peer.pid = child;
+    json_decref(fixture_call(f, "PUT", "/v1/agents/a", self, 201));
+    const struct agent *agent = registry_get(core_registry(f->core), "a");
+    assert_int_equal(agent->spec.root_pid, child);
+    assert_true(agent->spec.announced_itself);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    fixture_expect(f, "PUT", "/v1/agents/b", self, 400, "there is no process", "self");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_ordinary_user),
         FIXTURE_TEST(test_agent_share),
+        FIXTURE_TEST(test_which_process),
         FIXTURE_TEST(test_token_missing),
         FIXTURE_TEST(test_other_user),
         FIXTURE_TEST(test_rate),

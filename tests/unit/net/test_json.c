@@ -236,12 +236,13 @@ static void test_decode_agent(void **state)
     (void)state;
     assert_int_equal(
         decode(&schema_agent_body,
-            "{\"philosophy\":\"cot\",\"pid\":77,\"template\":null,\"command\":\"x\","
+            "{\"philosophy\":\"cot\",\"pid\":77,\"self\":true,\"template\":null,\"command\":\"x\","
             "\"limits\":{\"max_cpu_cores\":1.5,\"max_memory_mb\":null,\"max_file_descriptors\":9}}",
             &body, &error),
         0);
     assert_int_equal(body.philosophy, AC_COT);
     assert_int_equal(body.pid, 77);
+    assert_true(body.self);
     assert_string_equal(body.command, "x");
     assert_string_equal(body.agent_template, "");
     assert_true(body.limits.max_cpu_cores == 1.5);
@@ -266,6 +267,7 @@ static void test_decode_refuses(void **state)
         {&schema_agent_body, "{\"pid\":-9223372036854775808}", "pid", "is below 1"},
         {&schema_agent_body, "{\"pid\":4194305}", "pid", "4194305 is above 4194304"},
         {&schema_agent_body, "{\"pid\":true}", "pid", "not an integer"},
+        {&schema_agent_body, "{\"self\":1}", "self", "not true or false"},
         {&schema_agent_body, "{\"philosophy\":null}", "philosophy", "not a string"},
         {&schema_agent_body, "{\"philosophy\":\"React\"}", "philosophy",
             "\"React\" is not one of: react, cot, multi_agent, autonomous"},

@@ -115,6 +115,15 @@ static void test_zombies_memory(void **state)
     assert_false(proc.known & PROC_KNOWN_RSS);
 }
 
+static void check_inner_pid(const char *text, int wanted, int32_t pid, bool below)
+{
+    int32_t inner = -1;
+    bool nested = false;
+    assert_int_equal(procfs_parse_inner_pid(text, strlen(text), &inner, &nested), wanted);
+    assert_int_equal(inner, pid);
+    assert_int_equal(nested, below);
+}
+
 static void test_io_and_uid(void **state)
 {
     static const char io[] = "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 4096\n"
@@ -132,6 +141,13 @@ static void test_io_and_uid(void **state)
     assert_int_equal(uid, 1000);
     assert_int_equal(procfs_parse_uid("Uid:\t4294967296\n", 16, &uid), -EINVAL);
     assert_int_equal(procfs_parse_uid("Uid:", 4, &uid), -EINVAL);
+    check_inner_pid("Name:\tx\nNSpid:\t4711\nNSpgid:\t1\n", 0, 4711, false);
+    check_inner_pid("Name:\tx\nNSpid:\t4711\t30\t7\nNSpgid:\t1\n", 0, 7, true);
+    check_inner_pid("Name:\tNSpid:\\n7\nUid:\t1\n", -EINVAL, -1, false);
+    check_inner_pid("Name:\tx\nNSpid:\t4711\t30", -EINVAL, -1, false); /* cut */
+    check_inner_pid("Name:\tx\nNSpid:\n", -EINVAL, -1, false);
+    check_inner_pid("Name:\tx\nNSpid:\t4294967296\n", -EINVAL, -1, false);
+    check_inner_pid("Name:\tx\nNSpid:\t4711 30\n", -EINVAL, -1, false);
     assert_int_equal(procfs_parse_statm("1000 42 7 0 0 0 0\n", 18, &value), 0);
     assert_int_equal(value, 42 * getpagesize());
     assert_int_equal(procfs_parse_statm("1000 42", 7, &value), -EINVAL);
