@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Queries of the history: a route's handler, on the loop's thread, looks at who asks and for what,
- * and puts copies of all that the answer needs into a query. It is run once, on any thread, and
- * writes the answer. It never sees the core.
+ * Long queries, of the history and of stored alerts: a route's handler, on the loop's thread, looks
+ * at who asks and for what, and puts copies of all that the answer needs into a query. It is run
+ * once, on any thread, and writes the answer. It never sees the core.
  */
 #ifndef AC_NET_QUERY_H
 #define AC_NET_QUERY_H

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/alerts. */
-#include "net/route.h"
-
 #include <errno.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "net/json_encode.h"
+#include "net/query.h"
 
 #define LIMIT_DEFAULT 1000
-#define STORED_MAX    10000 /* that are looked at */
 
 static bool sees_alert(const struct net_call *call, const struct ac_alert *alert)
 {
@@ -19,9 +18,8 @@ static bool sees_alert(const struct net_call *call, const struct ac_alert *alert
     return agent && call_owns(call, agent);
 }
 
-static bool alert_wanted(const struct net_call *call, const struct ac_alert *alert)
+static bool alert_fits(const struct alerts_query *query, const struct ac_alert *alert)
 {
-    const struct alerts_query *query = &call->query.alerts;
     if (schema_given(query, ALERTS_SEVERITY) && (unsigned)alert->severity != query->severity)
         return false;
     if (schema_given(query, ALERTS_AGENT)) {
@@ -31,15 +29,13 @@ static bool alert_wanted(const struct net_call *call, const struct ac_alert *ale
     }
     if (schema_given(query, ALERTS_BEFORE) && alert->started_ns >= query->before_ns)
         return false;
-    if (query->state == ALERTS_ACTIVE && (alert->acknowledged || alert->state != AC_ALERT_FIRING))
-        return false;
-    return sees_alert(call, alert);
+    return query->state != ALERTS_ACTIVE ||
+           (!alert->acknowledged && alert->state == AC_ALERT_FIRING);
 }
 
 /* The newest alerts that were found, as copies (the store's live during a callback only): a heap
  * with the oldest of them at its top. */
 struct found {
-    const struct net_call *call;
     struct ac_alert *alerts;
     size_t count, capacity, limit;
 };
@@ -98,57 +94,146 @@ static int found_add(struct found *found, const struct ac_alert *alert)
     return 0;
 }
 
-/* Live alerts come from memory; the store adds those that resolved, the last that did first. None
- * started after it ended: what is left cannot be newer than what was found. */
+/* Those in memory: all that live. */
+static int find_live(struct net_call *call, struct found *found)
+{
+    size_t cursor = 0;
+    const struct ac_alert *alert;
+    while ((alert = rules_next(core_rules(call->context->core), &cursor))) {
+        int r = alert_fits(&call->query.alerts, alert) && sees_alert(call, alert)
+                    ? found_add(found, alert)
+                    : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static void write_found(struct json_writer *w, struct found *found)
+{
+    if (found->count > 0)
+        qsort(found->alerts, found->count, sizeof(found->alerts[0]), newest_first);
+    json_object_begin(w);
+    json_key(w, "alerts");
+    json_array_begin(w);
+    for (size_t i = 0; i < found->count; i++)
+        encode_alert(w, &found->alerts[i]);
+    json_array_end(w);
+    json_object_end(w);
+}
+
+/* ---- With those that resolved: on a thread, as all that are kept may have to be looked at */
+
+struct stored_query {
+    struct net_query query;
+    const struct store *store;
+    struct alerts_query wanted;
+    struct found found;  /* those that live, as of the request */
+    struct strmap *live; /* their ids: one may have resolved meanwhile */
+    struct strmap *own;  /* ids of the agents whose alerts are seen; NULL = everybody's */
+    struct buf live_ids, own_ids;
+};
+
+static void stored_done(struct net_query *query)
+{
+    struct stored_query *stored = (struct stored_query *)query;
+    mem_free(stored->found.alerts);
+    strmap_free(stored->live);
+    strmap_free(stored->own);
+    buf_done(&stored->live_ids);
+    buf_done(&stored->own_ids);
+}
+
+/* The last that resolved comes first, and none started after it ended: what is left cannot be
+ * newer than what was found. */
 static int found_stored(void *userdata, const struct ac_alert *alert)
 {
-    struct found *found = userdata;
+    struct stored_query *stored = userdata;
+    struct found *found = &stored->found;
+    if (atomic_load(&stored->query.why))
+        return -ECANCELED;
     if (found->count == found->limit && alert->updated_ns < found->alerts[0].started_ns)
         return 1;
-    if (alert->state != AC_ALERT_RESOLVED || !alert_wanted(found->call, alert))
+    if (alert->state != AC_ALERT_RESOLVED || !alert_fits(&stored->wanted, alert) ||
+        (stored->own && alert->agent_id[0] && !strmap_get(stored->own, alert->agent_id)) ||
+        strmap_get(stored->live, alert->alert_id))
         return 0;
     return found_add(found, alert);
 }
 
-static int find_alerts(struct net_call *call, struct found *found, struct ac_error *error)
+static int run_stored(struct net_query *query)
 {
-    size_t cursor = 0;
-    const struct ac_alert *alert;
-    int r = 0;
-    while (r == 0 && (alert = rules_next(core_rules(call->context->core), &cursor))) {
-        if (alert_wanted(call, alert))
-            r = found_add(found, alert);
-    }
-    if (r == 0 && call->query.alerts.state == ALERTS_ALL && call->context->store)
-        r = store_each_alert(
-            call->context->store, false, 0, STORED_MAX, found_stored, found, error);
-    if (r >= 0 && found->count > 0)
-        qsort(found->alerts, found->count, sizeof(found->alerts[0]), newest_first);
+    struct stored_query *stored = (struct stored_query *)query;
+    struct store *reader = NULL;
+    struct ac_error error = {0};
+    int r = store_open_reader(stored->store, &reader, &error);
+    if (r == 0)
+        r = store_each_alert(reader, false, 0, UINT32_MAX, found_stored, stored, &error);
+    store_close(reader);
+    if (r < 0)
+        return query_error(query, r, &error);
+    write_found(&query->out, &stored->found);
+    return 0;
+}
+
+static int index_ids(const struct buf *ids, uint64_t seed, struct strmap **ret_map)
+{
+    if (ids->failed)
+        return -ENOMEM;
+    int r = strmap_new(seed, ret_map);
+    for (size_t i = 0; r == 0 && i < ids->size; i += strlen(ids->data + i) + 1)
+        r = strmap_put(*ret_map, ids->data + i, ids->data + i);
     return r;
+}
+
+static int stored_fill(struct net_call *call, struct stored_query *stored)
+{
+    uint64_t seed = call->request->now.mono.ns;
+    const struct agent *agent;
+    int r = find_live(call, &stored->found);
+    for (size_t i = 0; i < stored->found.count; i++) {
+        const char *id = stored->found.alerts[i].alert_id;
+        buf_append(&stored->live_ids, id, strlen(id) + 1);
+    }
+    if (r == 0)
+        r = index_ids(&stored->live_ids, seed, &stored->live);
+    if (r < 0 || call->request->peer.privileged)
+        return r;
+    for (agent_slot at = 0; (agent = registry_next(core_registry(call->context->core), &at));) {
+        if (call_owns(call, agent))
+            buf_append(&stored->own_ids, agent->spec.id, strlen(agent->spec.id) + 1);
+    }
+    return index_ids(&stored->own_ids, seed, &stored->own);
+}
+
+static int list_stored(struct net_call *call, size_t limit)
+{
+    struct stored_query *stored = mem_alloc(sizeof(*stored));
+    int r = query_plan(call, stored ? &stored->query : NULL);
+    if (r < 0)
+        return r;
+    stored->query.run = run_stored;
+    stored->query.done = stored_done;
+    stored->store = call->context->store;
+    stored->wanted = call->query.alerts;
+    stored->found.limit = limit;
+    return stored_fill(call, stored);
 }
 
 int route_alerts_list(struct net_call *call)
 {
     const struct alerts_query *query = &call->query.alerts;
-    struct ac_error error = {0};
-    struct found found = {
-        .call = call, .limit = schema_given(query, ALERTS_LIMIT) ? query->limit : LIMIT_DEFAULT};
+    size_t limit = schema_given(query, ALERTS_LIMIT) ? query->limit : LIMIT_DEFAULT;
     if (schema_given(query, ALERTS_AGENT) && !call_agent_id(call, query->agent, "agent"))
         return 0;
-    int r = find_alerts(call, &found, &error);
-    if (r < 0) {
-        mem_free(found.alerts);
-        return call_error(call, r, &error);
-    }
-    json_object_begin(&call->out);
-    json_key(&call->out, "alerts");
-    json_array_begin(&call->out);
-    for (size_t i = 0; i < found.count; i++)
-        encode_alert(&call->out, &found.alerts[i]);
-    json_array_end(&call->out);
-    json_object_end(&call->out);
+    if (query->state == ALERTS_ALL && call->context->store)
+        return list_stored(call, limit);
+    struct found found = {.limit = limit};
+    int r = find_live(call, &found);
+    if (r == 0)
+        write_found(&call->out, &found);
     mem_free(found.alerts);
-    return 0;
+    return r;
 }
 
 static const struct ac_alert *find_alert(const struct net_call *call)

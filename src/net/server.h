@@ -3,7 +3,7 @@
  * The daemon's HTTP server: JSON API, event streams, metrics (docs/http-api.md).
  *
  * Everything happens on the thread of the event loop: our own listening sockets and
- * libmicrohttpd's epoll descriptor are sources of it. Only queries of the history run elsewhere,
+ * libmicrohttpd's epoll descriptor are sources of it. Only long queries run elsewhere,
  * on threads of the server's own (net/work.h): .history is theirs, too. A client can be slow,
  * silent, rude or many; none of that blocks the loop: bodies, connections, streams and the time of
  * a request have caps.

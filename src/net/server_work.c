@@ -36,7 +36,7 @@ bool conn_start_work(struct net_conn *conn, struct net_reply *reply)
         reply_problem(reply, 409, NULL, "the history is being verified already");
     else
         reply_problem(reply, 503, NULL,
-            r == -EAGAIN ? "too many queries of the history wait: ask again later"
+            r == -EAGAIN ? "too many queries wait: ask again later"
                          : "the query cannot be started");
     return false;
 }

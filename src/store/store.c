@@ -267,6 +267,28 @@ int store_open(
     return 0;
 }
 
+int store_open_reader(const struct store *store, struct store **ret_reader, struct ac_error *error)
+{
+    struct store *reader = mem_alloc(sizeof(*reader));
+    if (!reader)
+        return error_set(error, -ENOMEM, "no memory");
+    reader->lock_fd = -1;
+    reader->path = mem_strdup(store->path);
+    int r = reader->path ? 0 : error_set(error, -ENOMEM, "no memory");
+    if (r == 0) {
+        int code = sqlite3_open_v2(reader->path, &reader->db,
+            SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+        r = code == SQLITE_OK ? 0 : sql_fail(reader, code, "opening", error);
+    }
+    if (r < 0) {
+        store_close(reader);
+        return r;
+    }
+    sqlite3_busy_timeout(reader->db, BUSY_TIMEOUT_MS);
+    *ret_reader = reader;
+    return 0;
+}
+
 void store_close(struct store *store)
 {
     if (!store)

@@ -25,6 +25,10 @@ int store_open(
     const struct store_options *options, struct store **ret_store, struct ac_error *error);
 void store_close(struct store *store);
 
+/* A connection of its own that only reads, for one other thread: store_each_... and store_close.
+ * @store must outlive the call; it may be in use meanwhile. */
+int store_open_reader(const struct store *store, struct store **ret_reader, struct ac_error *error);
+
 /* Groups writes into one commit. Nesting is counted; a rollback inside makes the outermost commit
  * fail with -ECANCELED and undo all. */
 int store_begin(struct store *store, struct ac_error *error);

@@ -381,6 +381,92 @@ static void test_pages_of_alerts(void **state)
     fixture_expect(s->f, "GET", "/v1/alerts?limit=1001", NULL, 400, "1000", "limit");
 }
 
+static void put_resolved(struct stats_fixture *s, const char *id, const char *agent,
+    enum ac_severity severity, int64_t started_ns)
+{
+    struct ac_alert alert = {.rule = "memory",
+        .resource = AC_MEMORY,
+        .severity = severity,
+        .state = AC_ALERT_RESOLVED,
+        .started_ns = started_ns,
+        .updated_ns = started_ns,
+        .ended_ns = started_ns};
+    snprintf(alert.alert_id, sizeof(alert.alert_id), "%s", id);
+    snprintf(alert.agent_id, sizeof(alert.agent_id), "%s", agent);
+    assert_int_equal(store_put_alert(s->f->context.store, &alert, NULL), 0);
+}
+
+static void expect_alerts(struct stats_fixture *s, const char *target, const char *ids)
+{
+    struct buf found CLEANUP(buf_done) = {0};
+    json_t *json = fixture_call(s->f, "GET", target, NULL, 200), *alert;
+    size_t i;
+    json_array_foreach(json_object_get(json, "alerts"), i, alert)
+        buf_printf(&found, "%s ", json_string_value(json_object_get(alert, "id")));
+    assert_string_equal(found.size ? found.data : "", ids);
+    json_decref(json);
+}
+
+/* A rare one is found however many there are, and only by those who may see it. */
+static void test_rare_alerts(void **state)
+{
+    struct stats_fixture *s = *state;
+    char id[32];
+    assert_int_equal(store_begin(s->f->context.store, NULL), 0);
+    put_resolved(s, "rare", "large", AC_EMERGENCY, FIXTURE_WALL);
+    put_resolved(s, "machine", "", AC_CRITICAL, FIXTURE_WALL + 1);
+    put_resolved(s, "of-gone", "gone", AC_CRITICAL, FIXTURE_WALL + 2);
+    for (int i = 0; i < 12000; i++) {
+        snprintf(id, sizeof(id), "many-%d", i);
+        put_resolved(s, id, "small", AC_WARNING, FIXTURE_WALL + 10 + i);
+    }
+    assert_int_equal(store_commit(s->f->context.store, NULL), 0);
+    expect_alerts(s, "/v1/alerts?state=all&severity=emergency", "rare ");
+    expect_alerts(s, "/v1/alerts?state=all&agent=large", "rare ");
+    expect_alerts(s, "/v1/alerts?state=all&severity=critical", "of-gone machine ");
+    expect_alerts(s, "/v1/alerts?state=all&limit=1", "many-11999 ");
+    fixture_user(s->f, OTHER_UID);
+    expect_alerts(s, "/v1/alerts?state=all", "machine rare ");
+    expect_alerts(s, "/v1/alerts?state=live", "");
+    fixture_user(s->f, OTHER_UID + 1);
+    expect_alerts(s, "/v1/alerts?state=all", "machine ");
+    fixture_user(s->f, 0);
+}
+
+/* One that resolves while the query waits for its thread is there once, and who leaves is not
+ * worked for. */
+static void test_alerts_beside_the_loop(void **state)
+{
+    struct stats_fixture *s = *state;
+    struct net_reply reply;
+    struct net_request request = s->f->request;
+    const struct rules_raise raise = {
+        .rule = "manual", .resource = AC_CPU, .severity = AC_WARNING, .message = "once"};
+    request.method = "GET";
+    request.target = "/v1/alerts?state=all";
+    request.takes_query = true;
+    for (int cancelled = 0; cancelled < 2; cancelled++) {
+        struct ac_alert alert;
+        assert_int_equal(core_raise(s->f->core, "small", &raise, request.now, &alert), 0);
+        reply_init(&reply);
+        net_dispatch(&s->f->context, &request, &reply);
+        struct net_query *query = TAKE_PTR(reply.query);
+        assert_non_null(query);
+        put_resolved(s, alert.alert_id, "small", AC_WARNING, FIXTURE_WALL);
+        if (cancelled)
+            atomic_store(&query->why, "the client left");
+        query_run(query);
+        assert_int_equal(query->reply.status, cancelled ? 503 : 200);
+        json_t *json = json_loadb(query->reply.body.data, query->reply.body.size, 0, NULL);
+        if (!cancelled)
+            assert_int_equal(json_array_size(json_object_get(json, "alerts")), 1);
+        json_decref(json);
+        query_free(query);
+        reply_done(&reply);
+        core_clear(s->f->core, "small", AC_CPU, "manual", request.now);
+    }
+}
+
 /* Where memory runs out there is a problem or nothing, never half an answer. */
 static void test_out_of_memory(void **state)
 {
@@ -422,6 +508,8 @@ int main(void)
         STATS_TEST(test_bad_input),
         STATS_TEST(test_memory_only),
         STATS_TEST(test_pages_of_alerts),
+        STATS_TEST(test_rare_alerts),
+        STATS_TEST(test_alerts_beside_the_loop),
         STATS_TEST(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("net/stats", tests, NULL, NULL);
