@@ -220,6 +220,16 @@ static int no_connection(const struct client *client, int code, struct ac_error 
         error, code, "no daemon at %s: is agentcored running with http.listen?", target);
 }
 
+static int too_late(const struct client *client, struct ac_error *error)
+{
+    curl_off_t connected_us = 0;
+    curl_easy_getinfo(client->curl, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
+    if (connected_us == 0)
+        return no_connection(client, -ECONNREFUSED, error);
+    return error_set(error, -ETIMEDOUT, "%s: the daemon did not answer within %g s",
+        client_target(client), client->timeout_ms / 1e3);
+}
+
 /* What a failed transfer means, in words that help. */
 static int transfer_error(
     const struct client *client, CURLcode code, const char *text, struct ac_error *error)
@@ -233,8 +243,7 @@ static int transfer_error(
     case CURLE_COULDNT_CONNECT:
         return no_connection(client, os_errno > 0 ? -(int)os_errno : -ECONNREFUSED, error);
     case CURLE_OPERATION_TIMEDOUT:
-        return error_set(
-            error, -ETIMEDOUT, "%s: no answer within %u ms", target, client->timeout_ms);
+        return too_late(client, error);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:

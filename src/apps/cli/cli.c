@@ -67,7 +67,6 @@ int cli_status_of(int r)
     switch (r) {
     case -ENOENT:
     case -ECONNREFUSED:
-    case -ETIMEDOUT:
         return EXIT_NO_DAEMON;
     case -EACCES:
     case -EAGAIN:
@@ -117,6 +116,27 @@ int cli_call(
         *ret_answer = answer;
     else
         json_decref(answer);
+    return 0;
+}
+
+/* A query may run for 30 s, and wait for others before. */
+#define HISTORY_TIMEOUT_MS 45000
+
+int cli_ask_history(struct cli *cli, const char *path, json_t **ret_answer)
+{
+    json_t *answer cleanup_json = NULL;
+    int code = cli_connect(cli);
+    if (code != 0)
+        return code;
+    client_set_timeout(cli->client, HISTORY_TIMEOUT_MS);
+    code = cli_call(cli, "GET", path, NULL, &answer);
+    client_set_timeout(cli->client, 0);
+    if (code != 0)
+        return code;
+    const char *error = field_text(answer, "error");
+    if (error)
+        return cli_fail(cli, EXIT_FAILED, "the daemon's answer is not whole: %s", error);
+    *ret_answer = TAKE_PTR(answer);
     return 0;
 }
 

@@ -98,6 +98,10 @@ int cli_connect(struct cli *cli);
 int cli_call(
     struct cli *cli, const char *method, const char *path, const json_t *body, json_t **ret_answer);
 
+/* The same for GET of the history, whose answers may take their time, and may say in "error" that
+ * they are not whole: EXIT_FAILED, too. */
+int cli_ask_history(struct cli *cli, const char *path, json_t **ret_answer);
+
 /* Prints a JSON value: indented, or on one line (@line, for streams). Returns an exit status. */
 int cli_print_json(const struct cli *cli, const json_t *value, bool line);
 

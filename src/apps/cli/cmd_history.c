@@ -248,7 +248,7 @@ static int group_agents(struct cli *cli, const struct history_options *options, 
     add_seconds(&path, "limit", AGENTS_MAX);
     if (path.failed)
         return cli_fail(cli, EXIT_FAILED, "out of memory");
-    int code = cli_call(cli, "GET", path.data, NULL, ret_answer);
+    int code = cli_ask_history(cli, path.data, ret_answer);
     if (code == 0 && field_true(*ret_answer, "limited"))
         code = cli_fail(cli, EXIT_USAGE, "more than %d agents: ask for fewer", AGENTS_MAX);
     return code;
@@ -262,7 +262,7 @@ static int ask_one(struct cli *cli, const struct history_options *options, const
     json_t *answer = NULL;
     int code = history_path(cli, options, id, span->to - span->from, &path);
     if (code == 0)
-        code = cli_call(cli, "GET", path.data, NULL, &answer);
+        code = cli_ask_history(cli, path.data, &answer);
     if (code == 0 && json_array_append_new(answers, answer) < 0)
         code = cli_fail(cli, EXIT_FAILED, "out of memory");
     return code;

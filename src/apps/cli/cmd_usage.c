@@ -201,7 +201,7 @@ static int usage_run(struct cli *cli, void *data, char **operands, int n_operand
     if (code == 0)
         code = usage_path(cli, options, &path);
     if (code == 0)
-        code = cli_call(cli, "GET", path.data, NULL, &answer);
+        code = cli_ask_history(cli, path.data, &answer);
     if (code != 0)
         return code;
     if (options->format == USAGE_JSON)

@@ -209,6 +209,7 @@ static void export_page(struct export *export, const json_t *series)
     }
 }
 
+/* All pages of a series. One that is cut where it began would be asked for again and again. */
 static int series_of_daemon(struct export *export)
 {
     char time[TEXT_SHORT];
@@ -224,13 +225,17 @@ static int series_of_daemon(struct export *export)
         client_query_add(&path, "limit", PAGE_POINTS);
         if (path.failed)
             return cli_fail(export->cli, EXIT_FAILED, "out of memory");
-        int code = cli_call(export->cli, "GET", path.data, NULL, &answer);
+        int code = cli_ask_history(export->cli, path.data, &answer);
         if (code != 0)
             return code;
         const json_t *series = json_array_get(field_get(answer, "series"), 0);
+        export->behind_ns = from;
         export_page(export, series);
-        more = field_true(series, "limited") && export->behind_ns > from &&
-               export->behind_ns < export->to_ns && !ferror(export->out);
+        more = field_true(series, "limited") && export->behind_ns < export->to_ns &&
+               !ferror(export->out);
+        if (more && export->behind_ns <= from)
+            return cli_fail(export->cli, EXIT_FAILED,
+                "the daemon's answer is not whole: it ends at %s", text_rfc3339(time, from));
         from = export->behind_ns;
     }
     return 0;
@@ -247,7 +252,7 @@ static int subjects_of_daemon(struct export *export)
     client_query_add(&path, "limit", SUBJECTS);
     if (path.failed)
         return cli_fail(export->cli, EXIT_FAILED, "out of memory");
-    int code = cli_call(export->cli, "GET", path.data, NULL, &answer);
+    int code = cli_ask_history(export->cli, path.data, &answer);
     if (code != 0)
         return code;
     if (field_true(answer, "limited"))

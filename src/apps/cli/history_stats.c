@@ -122,7 +122,7 @@ int history_top_run(struct cli *cli, const struct history_ask *ask)
     add_common(ask, &path);
     if (path.failed)
         return cli_fail(cli, EXIT_FAILED, "out of memory");
-    int code = cli_call(cli, "GET", path.data, NULL, &answer);
+    int code = cli_ask_history(cli, path.data, &answer);
     if (code != 0)
         return code;
     if (ask->format == FORMAT_JSON)
@@ -154,7 +154,7 @@ static int ask_quantile(struct cli *cli, const struct history_ask *ask, const ch
     add_common(ask, &path);
     if (path.failed || ids.failed)
         return cli_fail(cli, EXIT_FAILED, "out of memory");
-    int code = cli_call(cli, "GET", path.data, NULL, &answer);
+    int code = cli_ask_history(cli, path.data, &answer);
     if (code == 0 && json_array_append_new(answers, answer) < 0)
         code = cli_fail(cli, EXIT_FAILED, "out of memory");
     return code;

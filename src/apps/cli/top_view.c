@@ -27,8 +27,8 @@ static int fetch(
     if (!setting->quiet)
         return cli_call(cli, "GET", path, NULL, ret_answer);
     int r = client_call(cli->client, "GET", path, NULL, &status, &answer, &setting->error);
-    if (r < 0)
-        return cli_status_of(r);
+    if (r < 0) /* a screen waits for a daemon that hangs as for one that went away */
+        return r == -ETIMEDOUT ? EXIT_NO_DAEMON : cli_status_of(r);
     if (client_check(status, answer, &setting->error) < 0) {
         json_decref(answer);
         return cli_status_of_http(status);

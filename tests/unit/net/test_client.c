@@ -330,7 +330,7 @@ static void run_timeout(const char *socket)
     struct ac_error error = {0};
     CHECK(client_new(&options, &client, &error) == 0);
     CHECK(client_call(client, "GET", "/healthz", NULL, NULL, NULL, &error) == -ETIMEDOUT);
-    CHECK(strstr(error.message, "no answer within 100 ms"));
+    CHECK(strstr(error.message, "the daemon did not answer within 0.1 s"));
     client_free(client);
 }
 
