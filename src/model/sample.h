@@ -104,7 +104,7 @@ struct slot_record {
     uint64_t rss_min_bytes;   /* gauges of this interval alone, by looks inside it */
     uint64_t rss_mean_bytes;
     uint64_t rss_max_bytes;
-    uint64_t exited_rss_peak_bytes; /* largest peak of one process that exited in this interval */
+    uint64_t exited_rss_peak_bytes; /* largest peak, as a member, of one process that exited */
     uint32_t rss_looks;
 };
 

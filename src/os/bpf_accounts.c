@@ -93,7 +93,7 @@ static uint64_t total(const __u64 *exited, const __u64 *late, const __u64 *livin
 
 /*
  * The range of memory by looks, and what the kernel itself remembers: the highest that each
- * process ever had. Where that is more than any process had before, it was reached in this
+ * process ever had as a member. Where that is more than any had before, it was reached in this
  * interval, and the agent had at least as much.
  */
 static void account_memory(struct bpf_account *account, const struct bpf_slot *slot)

@@ -16,7 +16,7 @@ struct bpf_link;
 struct bpf_account {
     struct slot_record last;
     struct watch_gauge rss;
-    uint64_t peak; /* the highest that one process, living or not, ever had */
+    uint64_t peak; /* the highest that one process, living or not, ever had as a member */
 };
 
 struct bpf_collector {

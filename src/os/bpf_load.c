@@ -5,6 +5,7 @@
  */
 #include "os/bpf_load.h"
 
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -116,7 +117,31 @@ static void set_constants(struct agentcore_bpf *object)
     object->rodata->known_files = PROC_KNOWN_FDS;
 }
 
-static int load(const struct bpf_load_options *options, struct agentcore_bpf *object)
+/* The function that a tracepoint's programs get: its arguments, and one before them. */
+static const struct btf_type *tracepoint_type(const struct btf *btf, const char *name)
+{
+    int id = btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF);
+    const struct btf_type *type = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+
+    for (int i = 0; type && i < 2; i++)
+        type = btf__type_by_id(btf, type->type); /* typedef, pointer */
+    return type && btf_is_func_proto(type) ? type : NULL;
+}
+
+/* Whether the tracepoint of exits comes when the address space is gone (until 6.15; the commit
+ * that moved it gave it a second argument), and there is a function to look before. */
+static bool wants_exit_mm(void)
+{
+    struct btf *btf = btf__load_vmlinux_btf();
+    const struct btf_type *exit = btf ? tracepoint_type(btf, "btf_trace_sched_process_exit") : NULL;
+    bool wants = exit && btf_vlen(exit) == 2 &&
+                 btf__find_by_name_kind(btf, "exit_mm_release", BTF_KIND_FUNC) > 0;
+
+    btf__free(btf);
+    return wants;
+}
+
+static int load(const struct bpf_load_options *options, bool exit_mm, struct agentcore_bpf *object)
 {
     int r = bpf_map__set_max_entries(object->maps.members, pid_limit());
     if (r < 0)
@@ -129,13 +154,34 @@ static int load(const struct bpf_load_options *options, struct agentcore_bpf *ob
         bpf_program__set_autoload(object->progs.on_egress, false);
         bpf_program__set_autoload(object->progs.on_ingress, false);
     }
+    bpf_program__set_autoload(object->progs.on_exit_mm, exit_mm);
     r = agentcore_bpf__load(object);
     if (r < 0)
         return r;
     /* The cgroup programs have no cgroup yet: they are attached as agents come. */
     bpf_program__set_autoattach(object->progs.on_egress, false);
     bpf_program__set_autoattach(object->progs.on_ingress, false);
-    return agentcore_bpf__attach(object);
+    bpf_program__set_autoattach(object->progs.on_exit_mm, false);
+    r = agentcore_bpf__attach(object);
+    /* A help, not a must: not every kernel lets functions be traced. */
+    if (r == 0 && exit_mm)
+        object->links.on_exit_mm = bpf_program__attach(object->progs.on_exit_mm);
+    return r;
+}
+
+static int open_and_load(
+    const struct bpf_load_options *options, bool exit_mm, struct agentcore_bpf **ret_object)
+{
+    last_warning.text[0] = '\0';
+    struct agentcore_bpf *object = agentcore_bpf__open();
+    int r = object ? load(options, exit_mm, object) : -errno;
+
+    if (r < 0) {
+        agentcore_bpf__destroy(object);
+        return r;
+    }
+    *ret_object = object;
+    return 0;
 }
 
 int bpf_load(const struct bpf_load_options *options, struct agentcore_bpf **ret_object,
@@ -143,16 +189,14 @@ int bpf_load(const struct bpf_load_options *options, struct agentcore_bpf **ret_
 {
     if (options->max_slot < 1 || options->max_slot > BPF_SLOTS_MAX)
         return error_set(error, -EINVAL, "at most %u agents can be told apart", BPF_SLOTS_MAX);
-    last_warning.text[0] = '\0';
     libbpf_print_fn_t previous = libbpf_set_print(keep_warning);
-    struct agentcore_bpf *object = agentcore_bpf__open();
-    int r = object ? load(options, object) : -errno;
+    bool exit_mm = wants_exit_mm();
+    int r = open_and_load(options, exit_mm, ret_object);
+    if (r < 0 && exit_mm)
+        r = open_and_load(options, false, ret_object);
     libbpf_set_print(previous);
-    if (r < 0) {
-        agentcore_bpf__destroy(object);
+    if (r < 0)
         return error_errno(error, r, "the kernel refuses the BPF programs (%s)",
             last_warning.text[0] ? last_warning.text : "no reason given");
-    }
-    *ret_object = object;
     return 0;
 }

@@ -6,12 +6,14 @@
  *   mark   an iterator that makes a process and its descendants members of a slot, or clears one
  *   look   an iterator that only sums the memory of some slots' members
  *   life.bpf.h  fork, exit and release of tasks: membership and accounts
+ *   peak.bpf.h  the most memory that processes had as members
  *   net.bpf.h   bytes and packets of watched cgroups
  */
 #include "common.bpf.h"
 
 #include "life.bpf.h"
 #include "net.bpf.h"
+#include "peak.bpf.h"
 #include "usage.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -99,23 +101,14 @@ static __always_inline u64 record_rss(const struct bpf_proc *of)
     return of->rss_anon_bytes + of->rss_file_bytes + of->rss_shmem_bytes;
 }
 
-/* A child between vfork and exec runs in its parent's memory, which is counted there. */
-static __always_inline bool is_memory_of_parent(struct task_struct *task)
-{
-    return task->real_parent->mm == task->mm;
-}
-
 static __always_inline void account_memory(struct task_struct *task, struct bpf_slot *account)
 {
     u64 now = record_rss(&record);
-    struct mm_struct *mm = task->mm;
 
-    if (mm && is_memory_of_parent(task))
+    if (task->mm && is_memory_of_parent(task))
         return;
     account->rss_bytes += now;
-    u64 peak = mm ? (u64)mm->hiwater_rss << page_shift : 0;
-    if (peak < now)
-        peak = now;
+    u64 peak = peak_of_living(task, now);
     if (peak > account->living_rss_peak)
         account->living_rss_peak = peak;
 }
@@ -172,7 +165,7 @@ bool mark_clear;
 bool mark_found; /* the process itself */
 u32 mark_count;  /* processes that the pass changed */
 
-static __always_inline void mark_adopt(struct task_struct *task, u32 old)
+static __always_inline void mark_adopt(struct task_struct *task, u32 old, bool root)
 {
     struct bpf_slot *account = slot_get(mark_slot);
 
@@ -191,6 +184,7 @@ static __always_inline void mark_adopt(struct task_struct *task, u32 old)
     used_subtract(&minus, &process.living);
     used_add_atomic(&account->exited, &minus);
     __sync_fetch_and_add(&account->processes, 1);
+    peak_adopt(task, root, account);
     member_set(task->tgid, task->signal, mark_slot);
     mark_count++;
 }
@@ -220,7 +214,7 @@ int mark(struct bpf_iter__task *ctx)
         return 0;
     struct task_struct *parent = task->real_parent;
     if (root || (!slot && member_slot(parent->tgid, parent->signal) == mark_slot))
-        mark_adopt(task, slot);
+        mark_adopt(task, slot, root);
     return 0;
 }
 
@@ -241,7 +235,6 @@ int look(struct bpf_iter__task *ctx)
     if (!task->mm || is_memory_of_parent(task))
         return 0;
     rss_read(task, 0, &rss);
-    account->rss_bytes += pages_bytes(rss.pages[RSS_ANON]) + pages_bytes(rss.pages[RSS_FILE]) +
-                          pages_bytes(rss.pages[RSS_SHMEM]);
+    account->rss_bytes += rss_bytes(&rss);
     return 0;
 }

@@ -49,12 +49,13 @@ struct pid {
 #define PIDTYPE_SID  3
 
 struct signal_struct {
+    atomic_t live; /* threads that have not begun to exit */
     int nr_threads;
     struct list_head thread_head;
     struct pid *pids[4];
     u64 utime; /* of threads that exited */
     u64 stime;
-    unsigned long maxrss; /* pages; set when the last thread exits */
+    unsigned long maxrss; /* pages; brought up to date at exec and when the last thread exits */
     struct task_io_accounting ioac;
     unsigned long long sum_sched_runtime;
 };

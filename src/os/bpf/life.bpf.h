@@ -13,6 +13,8 @@
 
 #include "common.bpf.h"
 
+#include "peak.bpf.h"
+
 static __always_inline void task_used(const struct task_struct *task, struct bpf_used *ret)
 {
     ret->cpu_ns = task->se.sum_exec_runtime;
@@ -48,6 +50,8 @@ int BPF_PROG(on_exit, struct task_struct *task)
     struct bpf_slot *account = slot_get(slot);
     if (!account)
         return 0;
+    if (is_last_thread(task))
+        peak_of_exit(task, account);
     u64 key = (u64)(unsigned long)task;
     struct bpf_used used;
     task_used(task, &used);
@@ -59,13 +63,6 @@ int BPF_PROG(on_exit, struct task_struct *task)
         used_add_atomic(&account->late, &used);
     used_add_atomic(&account->exited, &used);
     return 0;
-}
-
-static __always_inline void note_peak(struct bpf_slot *account, u64 bytes)
-{
-    /* Two exits at once may lose the smaller or, once, the larger: a lower bound either way. */
-    if (bytes > READ_ONCE(account->exited_rss_peak))
-        WRITE_ONCE(account->exited_rss_peak, bytes);
 }
 
 SEC("tp_btf/sched_process_free")
@@ -88,8 +85,6 @@ int BPF_PROG(on_release, struct task_struct *task)
     if (!account)
         return 0;
     used_add_atomic(&account->exited, &used);
-    if (task->pid == task->tgid)
-        note_peak(account, (u64)task->signal->maxrss << page_shift);
     return 0;
 }
 

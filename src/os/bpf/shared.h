@@ -59,12 +59,13 @@ struct bpf_slot {
     struct bpf_used exited;
     struct bpf_used late;
     struct bpf_used living;
-    __u64 processes;       /* adopted and forked, ever */
-    __u64 exited_rss_peak; /* bytes; of one process; userland resets it at each pass */
-    __u64 rss_bytes;       /* sum over members at the last pass or look */
-    __u64 living_rss_peak; /* bytes; of one living process, in its life; userland resets it */
-    __u32 look;            /* userland: member of the next look */
-    __u32 padding[5];      /* whole cache lines: slots are written from many CPUs */
+    __u64 processes;        /* adopted and forked, ever */
+    __u64 exited_rss_peak;  /* bytes; of one process as a member; userland resets it at each pass */
+    __u64 rss_bytes;        /* sum over members at the last pass or look */
+    __u64 living_rss_peak;  /* bytes; of one living process as a member; userland resets it */
+    __u64 adopted_rss_peak; /* bytes; the most that an adopted process had had before, ever */
+    __u32 look;             /* userland: member of the next look */
+    __u32 padding[3];       /* whole cache lines: slots are written from many CPUs */
 };
 
 /* Slots and membership: one word per pid, `check << BPF_SLOT_BITS | slot`. The check comes from

@@ -381,12 +381,14 @@ static void test_a_burst_of_a_short_process_is_seen(void **state)
     worker_go(&worker);
     worker_wait_done(&worker);
     uint64_t highest = 0;
-    for (int i = 0; i < 200 && highest < size; i++) {
+    /* The kernel's mark lacks what CPUs have not folded in yet. */
+    size_t most = size - (4u << 20);
+    for (int i = 0; i < 200 && highest < most; i++) {
         read_sample();
         highest = MAX(highest, slot_of(1)->rss_max_bytes);
         poll(NULL, 0, 5);
     }
-    assert_true(highest >= size);
+    assert_true(highest >= most);
     worker_end(&worker);
 }
 
