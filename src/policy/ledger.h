@@ -25,8 +25,8 @@ struct ledger;
 struct ledger_options {
     uint32_t max_reservations;
     uint32_t max_queue;
-    uint64_t seed;    /* of maps: a secret */
-    uint64_t id_seed; /* makes allocation ids of different runs differ */
+    uint64_t seed;               /* of maps: a secret */
+    uint64_t id_seed;            /* makes allocation ids of different runs differ */
     uint64_t reservation_ttl_ns; /* of a reservation whose agent never appears; 0 = for ever */
     double headroom;             /* 0.8: the part of what is available that may be given away */
 };
