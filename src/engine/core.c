@@ -250,7 +250,8 @@ static void core_check_stall(struct core *core, const struct machine_record *mac
 
 void core_restored_alert(struct core *core, const struct ac_alert *alert, struct moment now)
 {
-    static const char *const passing[] = {"oom_kill", "memory_stall", "state", "provider"};
+    static const char *const passing[] = {
+        "oom_kill", "memory_stall", "state", "history", "provider"};
     for (size_t i = 0; i < ARRAY_SIZE(passing); i++) {
         struct rules_raise raise = {.rule = alert->rule,
             .resource = alert->resource,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What agentcored keeps: crashes, restarts, disks that are full, databases it must not touch."""
+import contextlib
 import os
 import resource
 import sqlite3
@@ -391,6 +392,34 @@ def size_limit():
     wait_for("the end of the alert", lambda: not state_alert(daemon))
     crash(daemon)
     equal({a["id"] for a in get(daemon, "/v1/agents")["agents"]}, set(names))
+    clean_end(daemon)
+
+
+@test
+def history_alone():
+    """where only the history fails its own alert says so, and answers are committed as before"""
+    state = os.path.join(tap.directory(), "state")
+    daemon = state_daemon(state)
+    ticks(daemon, 2)
+    # As damage would have it: a table is not there, and later it is.
+    with contextlib.closing(sqlite3.connect(
+            os.path.join(state, "history.db"), isolation_level=None)) as history:
+        history.execute("ALTER TABLE frame RENAME TO lost")
+    alert = wait_for("the alert", lambda: [a for a in alerts(daemon) if a["rule"] == "history"])[0]
+    equal((alert["severity"], alert["agent_id"]), ("emergency", None))
+    equal(state_alert(daemon), [])
+    check(any("history cannot be written" in line for line in log_of(daemon).splitlines()))
+    names = {goes_on(daemon, i) for i in range(3)}
+    with contextlib.closing(sqlite3.connect(
+            f"file:{state}/agentcore.db?mode=ro", uri=True)) as store:
+        equal({row[0] for row in store.execute("SELECT agent_id FROM allocation")}, names)
+    with contextlib.closing(sqlite3.connect(
+            os.path.join(state, "history.db"), isolation_level=None)) as history:
+        history.execute("ALTER TABLE lost RENAME TO frame")
+    wait_for("the end of the alert",
+             lambda: not [a for a in alerts(daemon) if a["rule"] == "history"])
+    crash(daemon)
+    equal({a["id"] for a in get(daemon, "/v1/agents")["agents"]}, names)
     clean_end(daemon)
 
 

@@ -16,6 +16,12 @@ struct gpu_meter;
 struct pss_reader;
 struct stop_request;
 
+/* A database that refuses writes: the other one goes on. */
+struct trouble {
+    bool lasts;
+    struct mono tried; /* when the last write was tried */
+};
+
 struct daemon {
     struct options options; /* for reloads */
     struct config config;
@@ -31,15 +37,15 @@ struct daemon {
     struct net_context net;
     struct net_server *server;
     int proc_fd;
-    int groups_fd;        /* directory of the agents' cgroups; -1 = none */
-    char groups_name[32]; /* its name in the root of the mount */
-    bool restoring;       /* agents that are added now were there before */
-    bool state_failing;   /* the store refuses writes: everything is written again when it works */
-    struct mono state_tried; /* when that was tried last */
-    uint64_t events_lost;    /* as known when the store was last in step */
-    struct mono opened;      /* when the start began */
-    bool learnt;             /* runs have ended since the learnt state was last written */
-    struct mono saved;       /* when that was */
+    int groups_fd;                  /* directory of the agents' cgroups; -1 = none */
+    char groups_name[32];           /* its name in the root of the mount */
+    bool restoring;                 /* agents that are added now were there before */
+    struct trouble state_trouble;   /* everything is written again when the store works */
+    struct trouble history_trouble; /* it has a gap until it works */
+    uint64_t events_lost;           /* as known when the store was last in step */
+    struct mono opened;             /* when the start began */
+    bool learnt;                    /* runs have ended since the learnt state was last written */
+    struct mono saved;              /* when that was */
     struct mono started;
     uint64_t due_ns; /* when the next tick is due, monotonic */
     uint64_t ticks, ticks_missed, tick_last_ns, tick_max_ns, tick_sum_ns;
