@@ -311,13 +311,15 @@ static const struct agent *announce(struct net_call *call, const struct agent *a
 }
 
 /* Whether the agent that has the name ended after the last sample. Then a sample is taken, so
- * that a name is free as soon as its agent is gone. */
+ * that a name is free as soon as its agent is gone. One that is known to have ended, or to have
+ * left processes behind, is none: asking again and again costs no samples. */
 static bool ended_unseen(struct net_call *call)
 {
     const struct net_hooks *hooks = &call->context->hooks;
     const struct agent *old = registry_get(core_registry(call->context->core), call->param);
     uint64_t ticks;
-    if (!hooks->sample || !old || old->spec.root_pid == 0 || call->context->proc_fd < 0 ||
+    if (!hooks->sample || !old || old->state != AGENT_RUNNING || old->spec.root_pid == 0 ||
+        call->context->proc_fd < 0 ||
         (procfs_start_ticks(call->context->proc_fd, old->spec.root_pid, &ticks) == 0 &&
             ticks == old->spec.root_start_ticks))
         return false;

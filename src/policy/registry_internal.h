@@ -118,8 +118,10 @@ struct account {
     struct moment claimed; /* when the root was named */
     uint64_t root_start_ticks;
     int32_t root_pid;
-    uint64_t since_ticks; /* processes born from here on count whole */
-    struct mono published;
+    uint64_t since_ticks;          /* processes born from here on count whole */
+    struct mono rated;             /* when its rates were computed last */
+    uint64_t unrated[COUNT_COUNT]; /* used since */
+    uint64_t unrated_net;
     uint64_t debt_cpu; /* counted too much, taken from what comes */
 
     /* of this pass */
@@ -211,6 +213,8 @@ struct registry {
     uint64_t pss_readings;
     struct moment when;
     struct machine_record machine;
+    struct machine_record machine_rated; /* as of .rated, when its rates were computed last */
+    struct mono rated;
     struct ac_usage machine_usage;
 };
 

@@ -6,7 +6,12 @@
  * (also what never was a process of ours), then what its collector counted for it as a whole,
  * then its members. A source that shows up later starts at its value of then; only where the
  * agent was made together with its cgroup, or the collector counts since adoption, its first
- * value counts whole. Rates are over monotonic time, which stands still in suspend.
+ * value counts whole.
+ *
+ * Rates are over monotonic time, which stands still in suspend, and over RATE_AFTER at least:
+ * samples come between ticks too, and counters that the kernel keeps in hundredths of a second, or
+ * brings up to date in bursts, say anything over less. A sample that comes sooner leaves the rates
+ * as they are; what it adds counts to the next ones.
  */
 #include "policy/registry_internal.h"
 
@@ -15,8 +20,9 @@
 #include "base/mem.h"
 #include "model/usage.h"
 
-#define TICK_NS          10000000ull
-#define FIRST_RATE_AFTER (10 * NS_PER_MSEC) /* a younger agent has no rate yet */
+#define TICK_NS    10000000ull
+#define RATE_AFTER (75 * NS_PER_MSEC) /* the shortest tick, 100 ms, and that may come early */
+#define RATES      (AC_KNOWN_CPU_PERCENT | AC_KNOWN_CPU_CORES | AC_KNOWN_DISK_IO | AC_KNOWN_NETWORK_IO)
 
 struct account *account_touch(struct registry *registry, agent_slot slot)
 {
@@ -81,6 +87,15 @@ void account_see(struct registry *registry, struct account *account, const struc
         account->root_lives = true;
 }
 
+static void rates_keep(const struct ac_usage *before, struct ac_usage *usage)
+{
+    usage->cpu_percent = before->cpu_percent;
+    usage->cpu_cores = before->cpu_cores;
+    usage->disk_io_mbps = before->disk_io_mbps;
+    usage->network_io_mbps = before->network_io_mbps;
+    usage->known |= before->known & RATES;
+}
+
 /* ---- The machine */
 
 static double rate(uint64_t now, uint64_t before, uint64_t interval_ns)
@@ -131,16 +146,19 @@ static void machine_rates(const struct machine_record *now, const struct machine
 
 void publish_machine(struct registry *registry, const struct sample *sample)
 {
-    const struct machine_record *now = &sample->machine, *before = &registry->machine;
+    const struct machine_record *now = &sample->machine, *before = &registry->machine_rated;
     struct ac_usage usage;
-    uint64_t interval = mono_since(sample->when.mono, registry->when.mono);
+    uint64_t interval = mono_since(sample->when.mono, registry->rated);
     bool first = !registry->sampled || now->boot_id != before->boot_id;
     ac_usage_init(&usage);
     usage.timestamp_ns = sample->when.wall_ns;
     if (first && (now->known & MACHINE_KNOWN_CPU) && isfinite(now->cpu_boot_percent))
         usage_set_cpu(
             &usage, now->cpu_boot_percent / 100 * now->capacity_cores, now->capacity_cores);
-    if (!first) {
+    bool soon = !first && interval < RATE_AFTER;
+    if (soon) {
+        rates_keep(&registry->machine_usage, &usage);
+    } else if (!first) {
         (void)machine_cpu(now, before, interval, &usage);
         machine_rates(now, before, interval, &usage);
     }
@@ -150,6 +168,10 @@ void publish_machine(struct registry *registry, const struct sample *sample)
     if (now->known & MACHINE_KNOWN_FDS) {
         usage.file_descriptors = now->fds;
         usage.known |= AC_KNOWN_FILE_DESCRIPTORS;
+    }
+    if (!soon) {
+        registry->machine_rated = *now;
+        registry->rated = sample->when.mono;
     }
     registry->machine = *now;
     registry->machine_usage = usage;
@@ -260,14 +282,14 @@ static void publish_totals(const struct account *account, const struct growth *g
                      (totals->processes_total > 0 ? TOTALS_KNOWN_PROCESSES : 0);
 }
 
-/* The time in which this pass's growth was used; 0 = it cannot be told. */
+/* The time in which the growth since the last rates was used; 0 = it cannot be told. */
 static uint64_t interval_of(const struct account *account, const struct sample *sample)
 {
     if (!account->just_adopted)
-        return mono_since(sample->when.mono, account->published);
+        return mono_since(sample->when.mono, account->rated);
     uint64_t start = account->root_start_ticks * TICK_NS;
     uint64_t age = account->fresh && sample->boot_ns > start ? sample->boot_ns - start : 0;
-    return age >= FIRST_RATE_AFTER ? age : 0;
+    return age >= RATE_AFTER ? age : 0;
 }
 
 static uint64_t memory_peak(const struct account *account, uint64_t now)
@@ -308,28 +330,47 @@ static void publish_memory(
     }
 }
 
-static void publish_measured(const struct registry *registry, const struct account *account,
+/* Rates of all that grew since the last ones. */
+static void publish_rates(const struct registry *registry, struct account *account,
+    const struct growth *growth, const struct sample *sample, struct ac_usage *usage)
+{
+    uint64_t interval = interval_of(account, sample);
+    uint64_t *unrated = account->unrated;
+    for (int k = 0; k < COUNT_COUNT; k++)
+        unrated[k] = saturating_add(unrated[k], growth->counter[k]);
+    account->unrated_net =
+        saturating_add(account->unrated_net, saturating_add(growth->received, growth->sent));
+    if (!account->just_adopted && interval < RATE_AFTER) {
+        rates_keep(&account->agent->measured, usage);
+        return;
+    }
+    if (growth->cpu_known && interval > 0)
+        usage_set_cpu(
+            usage, (double)unrated[COUNT_CPU] / (double)interval, registry->machine.capacity_cores);
+    if (growth->io_known && interval > 0) {
+        usage->disk_io_mbps =
+            (rate(unrated[COUNT_READ], 0, interval) + rate(unrated[COUNT_WRITTEN], 0, interval)) /
+            USAGE_MIB;
+        usage->known |= AC_KNOWN_DISK_IO;
+    }
+    if (growth->network_known && interval > 0) {
+        usage->network_io_mbps = rate(account->unrated_net, 0, interval) / USAGE_MIB;
+        usage->known |= AC_KNOWN_NETWORK_IO;
+    }
+    for (int k = 0; k < COUNT_COUNT; k++)
+        unrated[k] = 0;
+    account->unrated_net = 0;
+    account->rated = sample->when.mono;
+}
+
+static void publish_measured(const struct registry *registry, struct account *account,
     const struct growth *growth, const struct sample *sample)
 {
     struct agent *agent = account->agent;
     struct ac_usage usage;
-    uint64_t interval = interval_of(account, sample);
     ac_usage_init(&usage);
     usage.timestamp_ns = sample->when.wall_ns;
-    if (growth->cpu_known && interval > 0)
-        usage_set_cpu(&usage, (double)growth->counter[COUNT_CPU] / (double)interval,
-            registry->machine.capacity_cores);
-    if (growth->io_known && interval > 0) {
-        usage.disk_io_mbps = (rate(growth->counter[COUNT_READ], 0, interval) +
-                                 rate(growth->counter[COUNT_WRITTEN], 0, interval)) /
-                             USAGE_MIB;
-        usage.known |= AC_KNOWN_DISK_IO;
-    }
-    if (growth->network_known && interval > 0) {
-        usage.network_io_mbps =
-            (rate(growth->received, 0, interval) + rate(growth->sent, 0, interval)) / USAGE_MIB;
-        usage.known |= AC_KNOWN_NETWORK_IO;
-    }
+    publish_rates(registry, account, growth, sample, &usage);
     publish_memory(registry, account, &usage);
     if (account->known & PROC_KNOWN_FDS) {
         usage.file_descriptors = account->fds;
@@ -379,7 +420,6 @@ static void publish_agent(
     if (sample->n_procs > 0)
         publish_state(registry, account, sample);
     pss_publish(account, sample);
-    account->published = sample->when.mono;
     publish_usage(agent);
 }
 

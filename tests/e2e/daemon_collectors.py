@@ -147,6 +147,48 @@ def ordinary_user():
         raise AssertionError("BPF without privileges")
 
 
+@test
+def ends_between_two_ticks():
+    """every collector wakes the daemon when an agent's first process ends, hours before the tick"""
+    for collector, more in (("procfs", {}), ("auto", {}), ("auto", {"kind": UserDaemon})):
+        daemon = forced(collector, interval="1h", **more)
+        sleeper = subprocess.Popen(["sleep", "300"], **(
+            {"user": tap.NOBODY, "group": tap.NOBODY} if more else {}))
+        attach(daemon, "sleeper", sleeper.pid)
+        sleeper.kill()
+        sleeper.wait()
+        wait_for("its end", lambda: agent(daemon, "sleeper")["state"] == "exited")
+        note(get(daemon, "/v1/system")["collector"])
+        clean_end(daemon)
+
+
+@test
+def requests_about_what_ended():
+    """asking for the name of an agent that left processes, or to stop one, costs no samples"""
+    daemon = forced("auto", interval="1h")
+    process = subprocess.Popen(["sh", "-c", "sleep 300 >/dev/null & echo $!; read _"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
+    attach(daemon, "parent", process.pid)
+    process.communicate("\n")
+    wait_for("its end", lambda: agent(daemon, "parent")["state"] == "orphans")
+
+    def sampled():
+        return get(daemon, "/v1/system")["timestamp"]
+    before = sampled()
+    for _ in range(20):
+        equal(call(daemon, "PUT", "/v1/agents/parent", {"pid": child}).status, 409)
+    equal(sampled(), before)
+    equal(call(daemon, "POST", "/v1/agents/parent/stop",
+               {"signal": "KILL", "grace_seconds": 0.2}).status, 202)
+    wait_for("its end", lambda: agent(daemon, "parent")["state"] == "exited")
+    before = sampled()
+    for _ in range(20):
+        equal(call(daemon, "POST", "/v1/agents/parent/stop", {}).status, 409)
+    equal(sampled(), before)
+    clean_end(daemon)
+
+
 SHARING = r"""
 import mmap, os, sys
 memory = mmap.mmap(-1, 48 << 20)

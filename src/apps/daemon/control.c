@@ -156,7 +156,7 @@ int control_stop(struct daemon *daemon, const struct agent *agent, int signal, u
     uint32_t signalled;
     char id[AC_AGENT_ID_MAX + 1];
     snprintf(id, sizeof(id), "%s", agent->spec.id);
-    if (agent->processes == 0) { /* it may have come after the last sample */
+    if (agent->processes == 0 && agent->state == AGENT_RUNNING) { /* came after the last sample */
         (void)daemon_sample(daemon);
         agent = registry_get(core_registry(daemon->core), id);
     }

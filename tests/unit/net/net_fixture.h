@@ -34,7 +34,7 @@ struct fixture {
     char socket[96];
 
     /* What the hooks saw, and what they should answer. */
-    unsigned added, removing, stopped, changed;
+    unsigned added, removing, stopped, changed, sampled;
     int added_result, changed_result;
     int last_signal;
     uint64_t last_grace_ns;

@@ -358,6 +358,40 @@ static void test_conflicts(void **state)
     child_end(pid);
 }
 
+static void hook_sample(void *userdata)
+{
+    struct fixture *f = userdata;
+    f->sampled++;
+    fixture_tick(f);
+}
+
+/* Only a first end is worth a sample, however often somebody asks for the name. */
+static void test_name_of_an_agent_that_left_processes_behind(void **state)
+{
+    struct fixture *f = *state;
+    char body[64];
+    pid_t pid = child_start();
+    f->context.hooks.sample = hook_sample;
+    snprintf(body, sizeof(body), "{\"pid\":%d}", pid);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/a", body, 201));
+    const struct agent *agent = registry_get(core_registry(f->core), "a");
+    struct proc_record *root = fixture_proc(f, pid, 1);
+    root->start_ticks = agent->spec.root_start_ticks;
+    fixture_proc(f, 4000000, pid)->start_ticks = root->start_ticks;
+    fixture_tick(f);
+    assert_int_equal(agent->processes, 2);
+    fixture_expect(f, "PUT", "/v1/agents/a", "{}", 409, "exists", NULL);
+    assert_int_equal(f->sampled, 0);
+    child_end(pid);
+    f->procs[0] = f->procs[1];
+    f->procs[0].ppid = 1;
+    f->sample.n_procs = 1;
+    for (int i = 0; i < 5; i++)
+        fixture_expect(f, "PUT", "/v1/agents/a", "{}", 409, "exists", NULL);
+    assert_int_equal(agent->state, AGENT_ORPHANS);
+    assert_int_equal(f->sampled, 1);
+}
+
 static void test_agents_at_cap(void **state)
 {
     struct fixture *f = *state;
@@ -515,6 +549,7 @@ int main(void)
         FIXTURE_TEST(test_bad_bodies),
         FIXTURE_TEST(test_missing),
         FIXTURE_TEST(test_conflicts),
+        FIXTURE_TEST(test_name_of_an_agent_that_left_processes_behind),
         FIXTURE_TEST(test_agents_at_cap),
         FIXTURE_TEST(test_hooks_fail),
         FIXTURE_TEST(test_agent_filters),
