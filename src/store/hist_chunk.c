@@ -269,13 +269,18 @@ static int close_group(struct history *history, uint32_t group, struct ac_error 
     return r == 0 ? note_closed(history, closed) : r;
 }
 
+bool hist_group_closes(const struct history *history, uint32_t group, uint64_t sequence)
+{
+    uint64_t ticks = sequence - history->groups[group].first;
+    bool turn = sequence % CHUNK_TICKS == group_phase(group);
+    return ticks > 0 && (turn || ticks >= CHUNK_TICKS);
+}
+
 int hist_chunks_write(struct history *history, struct ac_error *error)
 {
     history->n_closed = 0;
     for (uint32_t g = 0; g < history->n_groups; g++) {
-        uint64_t ticks = history->sequence - history->groups[g].first;
-        bool turn = history->sequence % CHUNK_TICKS == group_phase(g);
-        if (ticks == 0 || (!turn && ticks < CHUNK_TICKS))
+        if (!hist_group_closes(history, g, history->sequence))
             continue;
         int r = close_group(history, g, error);
         if (r < 0)

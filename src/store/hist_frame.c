@@ -10,12 +10,13 @@
 
 #define ZSTD_LEVEL 1
 #define FLAG_KEY   1
+#define FLAG_EXACT 2
 #define BITMAP_MAX (FRAME_BLOCK / 8)
 
 /* The worst block: everything changes by ten bytes. */
 #define BLOCK_MAX                                                                                  \
     ((size_t)FRAME_COLUMNS * (1 + BITMAP_MAX + FRAME_BLOCK * VARINT_MAX_BYTES) +                   \
-        (size_t)HIST_COUNTERS * FRAME_BLOCK * VARINT_MAX_BYTES)
+        (size_t)(HIST_COUNTERS + 1) * (FRAME_BLOCK + 1) * VARINT_MAX_BYTES)
 
 struct frame_codec {
     ZSTD_CCtx *compress;
@@ -33,11 +34,13 @@ int frame_state_reserve(struct frame_state *state, uint32_t slots)
     if (slots <= state->room)
         return 0;
     uint32_t room = MAX(slots, MAX(state->room * 2, 64u));
-    uint64_t **arrays[FRAME_COLUMNS + HIST_COUNTERS];
+    uint64_t **arrays[FRAME_COLUMNS + 2 * HIST_COUNTERS];
     for (unsigned i = 0; i < FRAME_COLUMNS; i++)
         arrays[i] = &state->values[i];
-    for (unsigned i = 0; i < HIST_COUNTERS; i++)
+    for (unsigned i = 0; i < HIST_COUNTERS; i++) {
         arrays[FRAME_COLUMNS + i] = &state->counters[i];
+        arrays[FRAME_COLUMNS + HIST_COUNTERS + i] = &state->replayed[i];
+    }
     for (size_t i = 0; i < ARRAY_SIZE(arrays); i++) {
         uint64_t *grown = mem_resize_array(*arrays[i], room, sizeof(uint64_t));
         if (grown == NULL)
@@ -53,8 +56,10 @@ void frame_state_done(struct frame_state *state)
 {
     for (unsigned i = 0; i < FRAME_COLUMNS; i++)
         mem_free(state->values[i]);
-    for (unsigned i = 0; i < HIST_COUNTERS; i++)
+    for (unsigned i = 0; i < HIST_COUNTERS; i++) {
         mem_free(state->counters[i]);
+        mem_free(state->replayed[i]);
+    }
     *state = (struct frame_state){0};
 }
 
@@ -115,9 +120,36 @@ static uint8_t *put_column(uint8_t *out, const uint64_t *before, const uint64_t 
     return *flag ? out : bitmap;
 }
 
-static int encode_block(struct frame_codec *codec, bool key, uint32_t first, uint32_t n,
-    const struct frame_state *before, const struct frame_state *now, struct buf *out)
+/* The counters of slots that have a 1 in @exact. */
+static uint8_t *put_exact(uint8_t *out, const uint8_t *exact, const struct frame_state *now,
+    uint32_t first, uint32_t n, uint32_t count)
 {
+    uint32_t next = 0;
+    out = put_varint(out, count);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!exact[first + i])
+            continue;
+        out = put_varint(out, i - next);
+        next = i + 1;
+        for (unsigned c = 0; c < HIST_COUNTERS; c++)
+            out = put_varint(out, now->counters[c][first + i]);
+    }
+    return out;
+}
+
+static uint32_t count_exact(const uint8_t *exact, uint32_t first, uint32_t n)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; exact != NULL && i < n; i++)
+        count += exact[first + i];
+    return count;
+}
+
+static int encode_block(struct frame_codec *codec, bool key, uint32_t first, uint32_t n,
+    const struct frame_state *before, const struct frame_state *now, const uint8_t *exact,
+    struct buf *out)
+{
+    uint32_t count = key ? 0 : count_exact(exact, first, n);
     uint8_t *end = codec->raw;
     for (unsigned c = 0; c < FRAME_COLUMNS; c++)
         end = put_column(end, key ? NULL : before->values[c] + first, now->values[c] + first, n);
@@ -125,12 +157,14 @@ static int encode_block(struct frame_codec *codec, bool key, uint32_t first, uin
         for (uint32_t i = 0; i < n; i++)
             end = put_varint(end, now->counters[c][first + i]);
     }
+    if (count > 0)
+        end = put_exact(end, exact, now, first, n, count);
     size_t raw_size = (size_t)(end - codec->raw);
     size_t size = ZSTD_compressCCtx(
         codec->compress, codec->packed, codec->packed_room, codec->raw, raw_size, ZSTD_LEVEL);
     if (ZSTD_isError(size))
         return -ENOMEM;
-    buf_put_u8(out, key ? FLAG_KEY : 0);
+    buf_put_u8(out, key ? FLAG_KEY : count > 0 ? FLAG_EXACT : 0);
     buf_put_varint(out, raw_size);
     buf_put_varint(out, size);
     buf_put_u32(out, crc32c(0, codec->packed, size));
@@ -138,7 +172,8 @@ static int encode_block(struct frame_codec *codec, bool key, uint32_t first, uin
 }
 
 int frame_encode(struct frame_codec *codec, uint64_t sequence, bool all_keys,
-    const struct frame_state *before, const struct frame_state *now, struct buf *out)
+    const struct frame_state *before, const struct frame_state *now, const uint8_t *exact,
+    struct buf *out)
 {
     size_t start = out->size;
     buf_put_u8(out, FRAME_VERSION);
@@ -154,8 +189,8 @@ int frame_encode(struct frame_codec *codec, uint64_t sequence, bool all_keys,
     for (uint32_t first = 0; first < now->n; first += FRAME_BLOCK) {
         uint32_t n = MIN(now->n - first, (uint32_t)FRAME_BLOCK);
         /* A block that has grown still differs from zeros there: @before has the same room. */
-        bool key = all_keys || first >= before->n || frame_is_key(sequence, first / FRAME_BLOCK);
-        int r = encode_block(codec, key, first, n, before, now, out);
+        bool key = frame_keyed(sequence, all_keys, before->n, first / FRAME_BLOCK);
+        int r = encode_block(codec, key, first, n, before, now, exact, out);
         if (r < 0)
             return r;
     }
@@ -215,10 +250,27 @@ static uint32_t get_all(
     return count;
 }
 
-/* A decompressed block. */
-static int apply_block(struct frame_codec *codec, struct byte_reader *raw, bool key, uint32_t first,
-    uint32_t n, struct frame_state *state, const struct frame_watch *watch)
+static void get_exact(struct byte_reader *r, uint32_t first, uint32_t n, struct frame_state *state,
+    const struct frame_watch *watch)
 {
+    uint32_t count = (uint32_t)get_capped(r, n);
+    uint32_t end = first + n;
+    for (; count > 0 && !r->bad; count--, first++) {
+        if (first == end)
+            r->bad = true;
+        first += (uint32_t)get_capped(r, end - first - (first < end));
+        for (unsigned c = 0; c < HIST_COUNTERS && !r->bad; c++)
+            state->counters[c][first] = get_varint(r);
+        if (!r->bad && watch != NULL)
+            watch->counted(watch->userdata, first, 1);
+    }
+}
+
+/* A decompressed block. */
+static int apply_block(struct frame_codec *codec, struct byte_reader *raw, unsigned flags,
+    uint32_t first, uint32_t n, struct frame_state *state, const struct frame_watch *watch)
+{
+    bool key = flags & FLAG_KEY;
     for (unsigned c = 0; c < FRAME_COLUMNS; c++) {
         uint64_t *values = state->values[c] + first;
         uint32_t count =
@@ -235,6 +287,8 @@ static int apply_block(struct frame_codec *codec, struct byte_reader *raw, bool 
         for (uint32_t i = 0; i < n; i++)
             state->counters[c][first + i] = get_varint(raw);
     }
+    if (flags & FLAG_EXACT)
+        get_exact(raw, first, n, state, watch);
     if (raw->bad || raw->at != raw->end)
         return -EBADMSG;
     if (key && watch != NULL)
@@ -243,7 +297,7 @@ static int apply_block(struct frame_codec *codec, struct byte_reader *raw, bool 
 }
 
 struct frame_block {
-    bool key;
+    unsigned flags;
     size_t raw_size;
     const uint8_t *packed;
     size_t size;
@@ -252,11 +306,11 @@ struct frame_block {
 static int get_block(struct byte_reader *r, struct frame_block *ret_block)
 {
     unsigned flags = get_u8(r);
-    struct frame_block block = {.key = flags & FLAG_KEY, .raw_size = get_capped(r, BLOCK_MAX)};
+    struct frame_block block = {.flags = flags, .raw_size = get_capped(r, BLOCK_MAX)};
     block.size = get_capped(r, reader_left(r));
     uint32_t crc = get_u32(r);
     block.packed = get_bytes(r, block.size);
-    if (r->bad || block.packed == NULL || flags > FLAG_KEY ||
+    if (r->bad || block.packed == NULL || flags > FLAG_EXACT ||
         crc != crc32c(0, block.packed, block.size))
         return -EBADMSG;
     *ret_block = block;
@@ -268,14 +322,14 @@ static int decode_block(struct frame_codec *codec, struct byte_reader *r, uint32
 {
     struct frame_block block;
     int result = get_block(r, &block);
-    if (result < 0 || (!block.key && !*based))
+    if (result < 0 || (!(block.flags & FLAG_KEY) && !*based))
         return result;
     size_t got =
         ZSTD_decompressDCtx(codec->decompress, codec->raw, BLOCK_MAX, block.packed, block.size);
     if (ZSTD_isError(got) || got != block.raw_size)
         return -EBADMSG;
     struct byte_reader raw = byte_reader(codec->raw, block.raw_size);
-    result = apply_block(codec, &raw, block.key, first, n, state, watch);
+    result = apply_block(codec, &raw, block.flags, first, n, state, watch);
     if (result == 0)
         *based = 1;
     return result;

@@ -101,6 +101,7 @@ struct history {
     uint32_t lowest_free;
     uint32_t *row_slots; /* of the rows of the last tick, by their place: usually this tick's too */
     size_t row_slots_room;
+    uint8_t *exact;    /* of each slot: its counters go with the frame of this tick */
     uint16_t *changed; /* bit per column: this tick differs from the last one */
     struct hist_group *groups;
     uint32_t n_groups;
@@ -236,6 +237,7 @@ uint32_t hist_section_open(const struct history *history, uint32_t slot, uint32_
 /* Writes the chunks of the groups that are due at this tick; hist_chunks_applied after the
  * commit. */
 int hist_chunks_write(struct history *history, struct ac_error *error);
+bool hist_group_closes(const struct history *history, uint32_t group, uint64_t sequence);
 void hist_chunks_applied(struct history *history);
 
 /* ---- hist_merge.c */
@@ -274,14 +276,28 @@ void hist_worker_status(struct history *history, struct history_status *status);
 /* ---- hist_open.c */
 void hist_status_note(struct history *history, bool sizes); /* with .lock held */
 
+/* ---- hist_counters.c */
+
+/* Takes exact totals: the growth since they were handed in last, whatever was integrated since
+ * then. Returns the counters that are known by it, a bit each. */
+uint32_t hist_totals_take(
+    struct history *history, uint32_t slot, const struct history_totals *totals);
+void hist_totals_taken(struct history *history, const struct history_row *rows, size_t n_rows);
+
+/* Integrates those that are not @given (a mask per slot) over a step. */
+void hist_counters_step(struct history *history, const uint32_t *given, int64_t step_ms);
+
+/* Fills .exact for the frame of this tick. */
+void hist_counters_mark(struct history *history);
+
+/* Writes the last frame again, as one that stands alone. */
+void hist_counters_settle(struct history *history);
+
 /* ---- hist_tick.c */
 
 /* The tick itself, with its result noted in the status. */
 int hist_tick_now(struct history *history, int64_t when_ns, const struct history_row *rows,
     size_t n_rows, struct ac_error *error);
-
-/* Integrates the counters of all slots over a step where no totals were handed in. */
-void hist_counters_step(struct history *history, const uint32_t *given, int64_t step_ms);
 
 /* Milliseconds that a tick stands for: the step, or the usual one where there was a gap. */
 int64_t hist_step_ms(const struct history *history, int64_t step_ms);

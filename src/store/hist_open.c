@@ -107,6 +107,7 @@ void history_close(struct history *history)
     if (history == NULL)
         return;
     hist_worker_stop(history);
+    hist_counters_settle(history);
     hist_db_close(&history->read);
     hist_db_close(&history->write); /* the last connection truncates the log */
     io_closep(&history->lock_fd);
@@ -134,7 +135,7 @@ static uint64_t memory_of(const struct history *history)
         for (unsigned c = 0; c < FRAME_COLUMNS; c++)
             bytes += history->slots[i].streams[c].room;
     }
-    uint64_t arrays = FRAME_COLUMNS + HIST_COUNTERS;
+    uint64_t arrays = FRAME_COLUMNS + 2 * HIST_COUNTERS;
     bytes += 2 * (uint64_t)history->before->room * arrays * sizeof(uint64_t);
     return bytes + hist_top_memory(history->top);
 }

@@ -20,6 +20,10 @@ int hist_slots_reserve(struct history *history, uint32_t slots)
         if (changed == NULL)
             return -ENOMEM;
         history->changed = changed;
+        uint8_t *exact = mem_resize_array(history->exact, room, sizeof(*exact));
+        if (exact == NULL)
+            return -ENOMEM;
+        history->exact = exact;
         history->slots_room = room;
     }
     uint32_t groups = (slots + GROUP_SLOTS - 1) / GROUP_SLOTS;
@@ -140,7 +144,7 @@ int hist_slot_take(struct history *history, const char *name, int64_t owner, int
     s->given_known = 0;
     memset(s->start, 0, sizeof(s->start));
     for (unsigned c = 0; c < HIST_COUNTERS; c++)
-        history->before->counters[c][slot] = 0;
+        history->before->counters[c][slot] = history->before->replayed[c][slot] = 0;
     subject->slot = slot;
     history->n_slots = MAX(history->n_slots, slot + 1);
     history->lowest_free = slot + 1;
@@ -368,6 +372,7 @@ void hist_slots_done(struct history *history)
     }
     mem_free(history->slots);
     mem_free(history->changed);
+    mem_free(history->exact);
     mem_free(history->row_slots);
     mem_free(history->groups);
     strmap_free(history->by_key);

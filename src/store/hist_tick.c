@@ -34,68 +34,6 @@ void hist_note_step(struct history *history, int64_t step_ms)
     history->typical_ms = MAX(history->typical_ms, (int64_t)1);
 }
 
-/* ---- Counters ----------------------------------------------------------------------------- */
-
-void hist_counters_step(struct history *history, const uint32_t *given, int64_t step_ms)
-{
-    for (unsigned m = 0; m < HIST_METRICS; m++) {
-        const struct hist_metric_info *info = hist_metric_info(m);
-        if (info->counter < 0)
-            continue;
-        unsigned c = (unsigned)info->counter;
-        uint64_t per_ms = (uint64_t)(info->counter_rate / 1000);
-        for (uint32_t i = 0; i < history->now->n; i++) {
-            uint64_t value = history->now->values[m][i];
-            uint64_t *counter = &history->now->counters[c][i];
-            if (given != NULL && given[i] >> c & 1)
-                continue;
-            *counter = history->before->counters[c][i];
-            if (value > 0 && step_ms > 0)
-                *counter += (value - 1) * per_ms * (uint64_t)step_ms;
-        }
-    }
-}
-
-/* Exact totals: the growth since they were handed in last, whatever was integrated since then. */
-static uint32_t take_totals(
-    struct history *history, uint32_t slot, const struct history_totals *totals)
-{
-    struct hist_slot *s = &history->slots[slot];
-    const uint64_t values[HIST_COUNTERS] = {
-        totals->cpu_ns, totals->disk_bytes * 1000, totals->network_bytes * 1000};
-    uint32_t taken = 0;
-    for (unsigned c = 0; c < HIST_COUNTERS; c++) {
-        if (!(totals->known >> c & 1))
-            continue;
-        if (s->given_known >> c & 1) {
-            uint64_t grown = values[c] >= s->given[c] ? values[c] - s->given[c] : values[c];
-            history->now->counters[c][slot] =
-                MAX(history->before->counters[c][slot], s->at_given[c] + grown);
-            taken |= 1u << c;
-        }
-    }
-    return taken;
-}
-
-static void totals_taken(struct history *history, const struct history_row *rows, size_t n_rows)
-{
-    for (size_t i = 0; i < n_rows; i++) {
-        const struct history_totals *totals = rows[i].totals;
-        if (totals == NULL || history->row_slots[i] == SLOT_NONE)
-            continue;
-        struct hist_slot *s = &history->slots[history->row_slots[i]];
-        const uint64_t values[HIST_COUNTERS] = {
-            totals->cpu_ns, totals->disk_bytes * 1000, totals->network_bytes * 1000};
-        s->given_known |= totals->known;
-        for (unsigned c = 0; c < HIST_COUNTERS; c++) {
-            if (!(totals->known >> c & 1))
-                continue;
-            s->given[c] = values[c];
-            s->at_given[c] = history->before->counters[c][history->row_slots[i]];
-        }
-    }
-}
-
 /* ---- Rows to slots ------------------------------------------------------------------------ */
 
 static void fill_slot(struct history *history, uint32_t slot, const struct history_row *row)
@@ -181,7 +119,7 @@ static int fill(struct history *history, int64_t when_ms, const struct history_r
             continue;
         fill_slot(history, slots[i], &rows[i]);
         if (rows[i].totals != NULL)
-            given[slots[i]] = take_totals(history, slots[i], rows[i].totals);
+            given[slots[i]] = hist_totals_take(history, slots[i], rows[i].totals);
     }
     int64_t step = history->sequence == 0 ? 0 : when_ms - history->before->when_ms;
     hist_counters_step(history, given, hist_step_ms(history, step));
@@ -193,8 +131,9 @@ static int fill(struct history *history, int64_t when_ms, const struct history_r
 static int write_frame(struct history *history, struct ac_error *error)
 {
     buf_clear(&history->scratch);
+    hist_counters_mark(history);
     int r = frame_encode(history->codec, history->sequence, history->force_keys, history->before,
-        history->now, &history->scratch);
+        history->now, history->exact, &history->scratch);
     if (r < 0)
         return error_set(error, r, "no memory");
     sqlite3_stmt *statement cleanup_reset = NULL;
@@ -306,7 +245,7 @@ static int tick(struct history *history, int64_t when_ms, const struct history_r
         return r;
     }
     apply(history, when_ms);
-    totals_taken(history, rows, n_rows);
+    hist_totals_taken(history, rows, n_rows);
     return 0;
 }
 

@@ -309,7 +309,7 @@ static void frames_come_back(void **state)
         struct buf bytes CLEANUP(buf_done) = {0};
         change_state(&now, 900 + (uint32_t)t * 7);
         assert_int_equal(frame_state_reserve(&before, now.room), 0);
-        assert_int_equal(frame_encode(codec, t, t == 0, &before, &now, &bytes), 0);
+        assert_int_equal(frame_encode(codec, t, t == 0, &before, &now, NULL, &bytes), 0);
         assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, NULL), 0);
         assert_true(back.n == now.n && back.when_ms == now.when_ms);
         for (unsigned c = 0; c < FRAME_COLUMNS; c++)
@@ -337,7 +337,7 @@ static void frames_can_be_joined_late(void **state)
         struct buf bytes CLEANUP(buf_done) = {0};
         change_state(&now, 2500);
         assert_int_equal(frame_state_reserve(&before, now.room), 0);
-        assert_int_equal(frame_encode(codec, t, t == 0, &before, &now, &bytes), 0);
+        assert_int_equal(frame_encode(codec, t, t == 0, &before, &now, NULL, &bytes), 0);
         copy_values(&before, &now);
         if (t < 50)
             continue;
@@ -352,6 +352,71 @@ static void frames_can_be_joined_late(void **state)
     frame_codec_free(codec);
 }
 
+struct counted {
+    const struct frame_state *now;
+    uint32_t slots[8];
+    uint32_t n;
+    struct frame_state *back;
+};
+
+static int ignore_changes(
+    void *userdata, unsigned column, const uint32_t *slots, const uint64_t *before, uint32_t n)
+{
+    (void)userdata;
+    (void)column;
+    (void)slots;
+    (void)before;
+    (void)n;
+    return 0;
+}
+
+static void note_counted(void *userdata, uint32_t first, uint32_t n)
+{
+    struct counted *counted = userdata;
+    assert_int_equal(n, 1);
+    assert_in_range(counted->n, 0, ARRAY_SIZE(counted->slots) - 1);
+    counted->slots[counted->n++] = first;
+    for (unsigned c = 0; c < HIST_COUNTERS; c++)
+        assert_true(counted->back->counters[c][first] == counted->now->counters[c][first]);
+}
+
+/* The counters of single slots, at the ends of blocks and within, in frames without a key. */
+static void frames_carry_exact_counters(void **state)
+{
+    (void)state;
+    static const uint32_t slots[] = {0, 1, 500, 999, 1000, 2344};
+    static uint8_t exact[2345], based[FRAME_SLOTS_MAX / FRAME_BLOCK + 1];
+    struct frame_codec *codec;
+    struct frame_state now CLEANUP(frame_state_done) = {0};
+    struct frame_state back CLEANUP(frame_state_done) = {0};
+    struct buf bytes CLEANUP(buf_done) = {0};
+    struct counted counted = {.now = &now, .back = &back};
+    const struct frame_watch watch = {&counted, ignore_changes, note_counted};
+    memset(exact, 0, sizeof(exact));
+    memset(based, 0, sizeof(based));
+    for (size_t i = 0; i < ARRAY_SIZE(slots); i++)
+        exact[slots[i]] = 1;
+    assert_int_equal(frame_codec_new(&codec), 0);
+    change_state(&now, ARRAY_SIZE(exact));
+    assert_int_equal(frame_encode(codec, 1, true, &now, &now, exact, &bytes), 0);
+    assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, NULL), 0);
+    for (unsigned c = 0; c < HIST_COUNTERS; c++) {
+        for (uint32_t i = 0; i < now.n; i++)
+            now.counters[c][i] += c == 0 ? UINT64_MAX / 3 : i;
+    }
+    buf_clear(&bytes);
+    assert_int_equal(frame_encode(codec, 2, false, &now, &now, exact, &bytes), 0);
+    assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, &watch), 0);
+    assert_int_equal(counted.n, ARRAY_SIZE(slots));
+    assert_memory_equal(counted.slots, slots, sizeof(slots));
+    assert_true(back.counters[1][2] == now.counters[1][2] - 2); /* not told */
+    bytes.data[0] = 1;                                          /* its CRC is another one then */
+    assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, NULL), -EBADMSG);
+    bytes.data[0] = FRAME_VERSION + 1;
+    assert_int_equal(frame_decode(codec, bytes.data, bytes.size, based, &back, NULL), -EPROTO);
+    frame_codec_free(codec);
+}
+
 static void damaged_frames_are_refused(void **state)
 {
     (void)state;
@@ -363,7 +428,7 @@ static void damaged_frames_are_refused(void **state)
     assert_int_equal(frame_codec_new(&codec), 0);
     change_state(&now, 1200);
     assert_int_equal(frame_state_reserve(&zero, now.room), 0);
-    assert_int_equal(frame_encode(codec, 0, true, &zero, &now, &bytes), 0);
+    assert_int_equal(frame_encode(codec, 0, true, &zero, &now, NULL, &bytes), 0);
     for (int k = 0; k < 2000; k++) {
         struct frame_state back CLEANUP(frame_state_done) = {0};
         size_t at = next_random() % bytes.size;
@@ -501,6 +566,7 @@ int main(void)
         cmocka_unit_test(every_flipped_bit_of_a_row_is_found),
         cmocka_unit_test(frames_come_back),
         cmocka_unit_test(frames_can_be_joined_late),
+        cmocka_unit_test(frames_carry_exact_counters),
         cmocka_unit_test(damaged_frames_are_refused),
         cmocka_unit_test(tails_come_back),
         cmocka_unit_test(metrics_round_to_their_scale),
