@@ -127,7 +127,7 @@ struct group_record {
     uint64_t cgroup_id;
     uint64_t cpu_ns;
     uint64_t memory_bytes;      /* memory.current less inactive file cache */
-    uint64_t memory_peak_bytes; /* since the last sample where it can be reset, else ever */
+    uint64_t memory_peak_bytes; /* the most that memory_bytes was since the last sample */
     uint64_t read_bytes;
     uint64_t written_bytes;
     uint64_t received_bytes; /* without loopback */

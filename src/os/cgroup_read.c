@@ -33,8 +33,10 @@ struct cgroup_reader {
     int dir_fd;
     int fds[FILE_COUNT];
     bool peak_resets;
+    uint64_t peak; /* as last read, where it cannot be reset */
     uint64_t id;
-    uint64_t inactive_file;
+    uint64_t inactive_file;      /* as last read */
+    uint64_t inactive_file_most; /* since the last full read */
     char text[TEXT_MAX];
 };
 
@@ -84,6 +86,8 @@ static int open_files(struct cgroup_reader *reader)
     return 0;
 }
 
+static void memory_begin(struct cgroup_reader *reader);
+
 int cgroup_reader_new(int dir_fd, struct cgroup_reader **ret_reader)
 {
     struct stat status;
@@ -104,6 +108,7 @@ int cgroup_reader_new(int dir_fd, struct cgroup_reader **ret_reader)
     int r = open_files(reader);
     if (r < 0)
         return r;
+    memory_begin(reader);
     *ret_reader = TAKE_PTR(reader);
     return 0;
 }
@@ -214,15 +219,33 @@ static uint64_t working_set(uint64_t current, uint64_t inactive_file)
     return current > inactive_file ? current - inactive_file : 0;
 }
 
+static void read_inactive_file(struct cgroup_reader *reader)
+{
+    if (read_key(reader, FILE_MEMORY_STAT, "inactive_file", &reader->inactive_file) < 0)
+        reader->inactive_file = 0;
+    reader->inactive_file_most = MAX(reader->inactive_file_most, reader->inactive_file);
+}
+
+/* What was there before is not of the first interval. */
+static void memory_begin(struct cgroup_reader *reader)
+{
+    read_inactive_file(reader);
+    if (!reader->peak_resets)
+        (void)read_number(reader, FILE_MEMORY_PEAK, &reader->peak);
+}
+
 static void read_peak(struct cgroup_reader *reader, struct group_record *record)
 {
     uint64_t peak;
 
     if (read_number(reader, FILE_MEMORY_PEAK, &peak) < 0)
         return;
-    record->memory_peak_bytes = working_set(peak, reader->inactive_file);
-    record->memory_peak_bytes = MAX(record->memory_peak_bytes, record->memory_bytes);
+    record->memory_peak_bytes = record->memory_bytes;
     record->known |= GROUP_KNOWN_MEMORY_PEAK;
+    if (reader->peak_resets || peak > reader->peak)
+        record->memory_peak_bytes =
+            MAX(record->memory_bytes, working_set(peak, reader->inactive_file_most));
+    reader->peak = peak;
     if (reader->peak_resets)
         (void)!write(reader->fds[FILE_MEMORY_PEAK], "r", 1);
 }
@@ -233,11 +256,11 @@ static void read_memory(struct cgroup_reader *reader, struct group_record *recor
 
     if (read_number(reader, FILE_MEMORY, &current) < 0)
         return;
-    if (read_key(reader, FILE_MEMORY_STAT, "inactive_file", &reader->inactive_file) < 0)
-        reader->inactive_file = 0;
+    read_inactive_file(reader);
     record->memory_bytes = working_set(current, reader->inactive_file);
     record->known |= GROUP_KNOWN_MEMORY;
     read_peak(reader, record);
+    reader->inactive_file_most = reader->inactive_file;
 }
 
 static void read_pressure(struct cgroup_reader *reader, struct group_record *record)
@@ -292,6 +315,7 @@ int cgroup_reader_memory(struct cgroup_reader *reader, uint64_t *ret_bytes)
         return CGROUP_GONE;
     if (r < 0)
         return r;
+    read_inactive_file(reader);
     *ret_bytes = working_set(current, reader->inactive_file);
     return CGROUP_READ;
 }

@@ -5,7 +5,9 @@
  * unknown in the record.
  *
  * memory.peak is reset at each read where the kernel can do that for one descriptor alone
- * (6.12); elsewhere it is the highest ever.
+ * (6.12); elsewhere it is the highest ever, and says something of the time since the last read
+ * only where it has risen. How much inactive file cache was in it then nobody knows: taken off is
+ * the most that was seen between that read and this one.
  */
 #ifndef AC_OS_CGROUP_READ_H
 #define AC_OS_CGROUP_READ_H
@@ -26,7 +28,7 @@ enum cgroup_outcome { CGROUP_READ, CGROUP_GONE };
 /* Fills all but the slot and network. Returns enum cgroup_outcome; -errno. */
 int cgroup_reader_read(struct cgroup_reader *reader, struct group_record *ret_record);
 
-/* memory.current less inactive file cache as of the last full read. Returns enum cgroup_outcome;
+/* memory.current less inactive file cache. Returns enum cgroup_outcome;
  * -EOPNOTSUPP without the memory controller; -errno. */
 int cgroup_reader_memory(struct cgroup_reader *reader, uint64_t *ret_bytes);
 

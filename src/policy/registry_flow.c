@@ -356,10 +356,14 @@ void flows_exits(struct registry *registry, const struct sample *sample)
         if (!registry_account(registry, slot))
             continue;
         struct account *account = account_touch(registry, slot);
-        account->rss_peak_bytes = MAX(account->rss_peak_bytes, record->rss_peak_bytes);
+        /* Of a process that is older than its membership it reaches back to before that. */
+        bool born = member ? registry->members[m].flags & MEMBER_BORN
+                           : record->processes > 1 || record->start_ticks >= account->since_ticks;
+        if (born)
+            account->rss_peak_bytes = MAX(account->rss_peak_bytes, record->rss_peak_bytes);
         if (member && record->processes <= 1)
             exit_of_member(account, &registry->members[m], record);
-        else if (record->processes > 1 || record->start_ticks >= account->since_ticks)
+        else if (record->processes > 1 || born)
             exit_of_others(registry, account, record);
     }
 }

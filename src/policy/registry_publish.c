@@ -292,42 +292,55 @@ static uint64_t interval_of(const struct account *account, const struct sample *
     return age >= RATE_AFTER ? age : 0;
 }
 
-static uint64_t memory_peak(const struct account *account, uint64_t now)
+/* What its processes have now, or its group where that tells. False where neither is known. */
+static bool memory_now(const struct account *account, uint64_t *ret_bytes)
+{
+    const struct group_record *group = account->group_record;
+    bool told = group && (group->known & GROUP_KNOWN_MEMORY);
+    if (!told && !(account->known & PROC_KNOWN_RSS))
+        return false;
+    *ret_bytes = told ? group->memory_bytes : account->rss_bytes;
+    return true;
+}
+
+/* The most between the last sample and this one. What is in the group of an agent that is gone is
+ * not the agent's. */
+static uint64_t memory_peak(const struct account *account)
 {
     const struct slot_record *slot = account->slot_record;
-    const struct group_record *group = account->group_record;
-    uint64_t peak = MAX(now, account->rss_peak_bytes);
+    const struct group_record *group = account->exited ? NULL : account->group_record;
+    uint64_t peak = account->rss_peak_bytes;
     if (slot && (slot->known & SLOT_KNOWN_RSS))
         peak = MAX(peak, slot->rss_max_bytes);
     if (slot && (slot->known & SLOT_KNOWN_EXITED_RSS))
         peak = MAX(peak, slot->exited_rss_peak_bytes);
     if (group && (group->known & GROUP_KNOWN_MEMORY_RANGE))
         peak = MAX(peak, group->memory_max_bytes);
-    /* Where it cannot be reset it reaches back to before the agent, unless that is as old. */
-    if (group && (group->known & GROUP_KNOWN_MEMORY_PEAK) && account->fresh)
+    if (group && (group->known & GROUP_KNOWN_MEMORY_PEAK))
         peak = MAX(peak, group->memory_peak_bytes);
     return peak;
+}
+
+/* Also of an agent that is gone: its last process's peak may come after its end. */
+static void publish_memory_peak(const struct account *account)
+{
+    struct agent_totals *totals = &account->agent->totals;
+    uint64_t now = 0;
+    bool known = !account->exited && memory_now(account, &now);
+    uint64_t peak = MAX(memory_peak(account), now);
+    if (peak > 0 || known) {
+        totals->memory_peak_bytes = MAX(totals->memory_peak_bytes, peak);
+        totals->known |= TOTALS_KNOWN_MEMORY;
+    }
 }
 
 static void publish_memory(
     const struct registry *registry, const struct account *account, struct ac_usage *usage)
 {
-    const struct group_record *group = account->group_record;
-    struct agent_totals *totals = &account->agent->totals;
-    uint64_t bytes = account->rss_bytes;
-    bool known = account->known & PROC_KNOWN_RSS;
-    if (group && (group->known & GROUP_KNOWN_MEMORY)) {
-        bytes = group->memory_bytes;
-        known = true;
-    }
-    if (known)
+    uint64_t bytes;
+    if (memory_now(account, &bytes))
         usage_set_memory(usage, (double)bytes / USAGE_MIB,
             (double)registry->machine.capacity_memory_bytes / USAGE_MIB);
-    uint64_t peak = memory_peak(account, known ? bytes : 0);
-    if (peak > 0 || known) {
-        totals->memory_peak_bytes = MAX(totals->memory_peak_bytes, peak);
-        totals->known |= TOTALS_KNOWN_MEMORY;
-    }
 }
 
 /* Rates of all that grew since the last ones. */
@@ -414,6 +427,7 @@ static void publish_agent(
     else
         agent->group.known = 0;
     publish_totals(account, &growth);
+    publish_memory_peak(account);
     if (account->exited)
         return; /* the last slice of one that is gone */
     publish_measured(registry, account, &growth, sample);

@@ -92,6 +92,62 @@ static void test_all_files_are_read(void **state)
     cgroup_reader_free(reader);
 }
 
+static void write_memory(const char *current, const char *peak, const char *inactive_file)
+{
+    char stat[64];
+
+    write_file("memory.current", current);
+    write_file("memory.peak", peak);
+    snprintf(stat, sizeof(stat), "anon 1000\ninactive_file %s\n", inactive_file);
+    write_file("memory.stat", stat);
+}
+
+static uint64_t peak_read(struct cgroup_reader *reader)
+{
+    struct group_record record;
+
+    assert_int_equal(cgroup_reader_read(reader, &record), CGROUP_READ);
+    assert_true(record.known & GROUP_KNOWN_MEMORY_PEAK);
+    return record.memory_peak_bytes;
+}
+
+/* A mark that cannot be reset, as before 6.12: files of a fixture are not a cgroup's. */
+static void test_a_peak_is_of_its_interval_and_without_page_cache(void **state)
+{
+    struct cgroup_reader *reader = NULL;
+
+    (void)state;
+    write_memory("100000000", "20000000000", "0"); /* long ago */
+    assert_int_equal(cgroup_reader_new(dir_fd, &reader), 0);
+    assert_int_equal(peak_read(reader), 100000000);
+    write_memory("25000000000", "25000000000", "24900000000"); /* a large file is read, */
+    assert_int_equal(peak_read(reader), 100000000);
+    write_memory("100000000", "25000000000", "0"); /* and removed */
+    assert_int_equal(peak_read(reader), 100000000);
+    write_memory("200000000", "26000000000", "0");
+    assert_int_equal(peak_read(reader), 26000000000);
+    write_memory("200000000", "26000000000", "0");
+    assert_int_equal(peak_read(reader), 200000000);
+    cgroup_reader_free(reader);
+}
+
+static void test_page_cache_between_two_reads_is_no_peak(void **state)
+{
+    struct cgroup_reader *reader = NULL;
+    uint64_t bytes;
+
+    (void)state;
+    write_memory("100000000", "100000000", "0");
+    assert_int_equal(cgroup_reader_new(dir_fd, &reader), 0);
+    assert_int_equal(peak_read(reader), 100000000);
+    write_memory("5300000000", "5300000000", "5000000000");
+    assert_int_equal(cgroup_reader_memory(reader, &bytes), CGROUP_READ);
+    assert_int_equal(bytes, 300000000);
+    write_memory("100000000", "5300000000", "0");
+    assert_int_equal(peak_read(reader), 300000000);
+    cgroup_reader_free(reader);
+}
+
 static void test_what_is_not_there_is_unknown(void **state)
 {
     struct cgroup_reader *reader = NULL;
@@ -258,6 +314,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_all_files_are_read, fixture_make, fixture_remove),
+        cmocka_unit_test_setup_teardown(
+            test_a_peak_is_of_its_interval_and_without_page_cache, fixture_make, fixture_remove),
+        cmocka_unit_test_setup_teardown(
+            test_page_cache_between_two_reads_is_no_peak, fixture_make, fixture_remove),
         cmocka_unit_test_setup_teardown(
             test_what_is_not_there_is_unknown, fixture_make, fixture_remove),
         cmocka_unit_test_setup_teardown(

@@ -531,15 +531,13 @@ static void test_group_that_was_there_before(void **state)
     world_pass(&world, SEC(60));
     const struct agent *agent = world_add(&world, "a", 10);
     struct group_record group = {.slot = agent->slot,
-        .known = GROUP_KNOWN_CPU | GROUP_KNOWN_NETWORK | GROUP_KNOWN_MEMORY_PEAK,
+        .known = GROUP_KNOWN_CPU | GROUP_KNOWN_NETWORK,
         .cpu_ns = SEC(500),
-        .sent_bytes = MIB(100),
-        .memory_peak_bytes = MIB(4000)};
+        .sent_bytes = MIB(100)};
     world.sample.groups = &group;
     world.sample.n_groups = 1;
     world_tick(&world);
     assert_int_equal(agent->totals.cpu_ns, 0);
-    assert_int_equal(agent->totals.memory_peak_bytes, 0);
     assert_false(agent->usage.known & AC_KNOWN_NETWORK_IO);
     world_pass(&world, SEC(1));
     group.cpu_ns += MSEC(100);
