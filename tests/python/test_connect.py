@@ -2,6 +2,7 @@
 """ResourceManager.connect, against a real agentcored."""
 
 import asyncio
+import json
 import os
 import pathlib
 import signal
@@ -270,6 +271,32 @@ def test_answers_that_are_none(tmp_path, answer):
                 ResourceManager.connect(tmp_path / "s", timeout=0.5)
         finally:
             release.set()
+            server.shutdown()
+
+
+@pytest.mark.parametrize("error", [None, "disk I/O error"])
+def test_a_slow_history_is_waited_for_and_a_cut_one_is_told(tmp_path, error):
+    total = {"agents": 0, "samples": 0, "cpu_seconds": None, "memory_gib_hours": None, "disk_bytes": None,
+             "network_bytes": None}
+    info = {"resolution_seconds": 0, "gaps": 0, "gap_seconds": 0, "damaged": 0, "error_bound": 0, "limited": False}
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            late = b"/v1/usage" in self.rfile.readline()
+            time.sleep(4 if late else 0)
+            body = json.dumps({"by": "agent", "rows": [], "total": total, "error": error, **info}).encode()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with _Hostile(str(tmp_path / "s"), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            manager = ResourceManager.connect(tmp_path / "s", timeout=3)
+            if error is None:
+                assert manager.history_usage().rows == []
+            else:
+                with pytest.raises(AgentCoreHTTPError, match="not whole: disk I/O error"):
+                    manager.history_usage()
+        finally:
             server.shutdown()
 
 

@@ -251,3 +251,20 @@ def test_a_daemon_without_state_says_so(shared):
     with pytest.raises(AgentCoreHTTPError, match="state") as refused:
         shared.history_usage()
     assert refused.value.status == 503
+
+
+@needs_daemon
+@pytest.mark.parametrize("state", ["state", "none"])
+def test_long_histories_come_as_samples(daemon, tmp_path, monkeypatch, state):
+    manager = daemon.start(state if state == "none" else str(tmp_path / state))
+    wait_for(lambda: len(manager.get_usage_history()) >= 45)
+    before = manager.get_usage_history()
+    with monkeypatch.context() as patch:
+        patch.setattr("agentcore._remote._HISTORY_LIMIT", 20)  # as where there are more than 10,000
+        parts = manager.get_usage_history()
+    first = 0 if state == "none" else 1  # the first of all is in memory only
+    assert len(before) - first <= len(parts) <= len(manager.get_usage_history()) - first
+    assert all(early.timestamp < late.timestamp for early, late in zip(parts, parts[1:]))
+    assert all(part.cpu_cores == usage.cpu_cores or part.cpu_cores == pytest.approx(usage.cpu_cores, rel=1e-4)
+               for part, usage in zip(parts, before[first:]))
+    manager.close()

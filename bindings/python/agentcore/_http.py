@@ -46,6 +46,11 @@ class _Connection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
+    def wait_at_most(self, timeout: float) -> None:
+        self.timeout = timeout
+        if self.sock is not None:
+            self.sock.settimeout(timeout)
+
 
 def _answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -94,13 +99,13 @@ class DaemonClient:
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
 
-    def lost(self, error: BaseException) -> AgentCoreConnectionError:
-        """What to raise for a connection that failed."""
+    def lost(self, error: BaseException, timeout: float | None = None) -> AgentCoreConnectionError:
+        """What to raise for a connection that failed, or that gave no answer in that time."""
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
             return AgentCoreConnectionError(f"no agentcored at {self._places}: start one, or name the socket of one "
                                             "that runs as socket_path or in AGENTCORE_SOCKET")
         if isinstance(error, TimeoutError):
-            reason = f"it did not answer within {self.timeout:g} s"
+            reason = f"it did not answer within {timeout or self.timeout:g} s"
         elif isinstance(error, PermissionError):
             reason = "this user may not open the socket"
         else:
@@ -123,14 +128,16 @@ class DaemonClient:
         connection.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None,
-             expected: tuple[int, ...] = (200,)) -> tuple[int, Any]:
+             expected: tuple[int, ...] = (200,), least_timeout: float = 0.0) -> tuple[int, Any]:
         """Status and the JSON of the answer (None without one). AgentCoreConnectionError, and for
         a status that is not @expected ValueError (400), PermissionError (401, 403) or
-        AgentCoreHTTPError."""
+        AgentCoreHTTPError. @least_timeout: what may take longer than other calls."""
+        timeout = max(self.timeout, least_timeout)
         # A connection that was idle may have been closed by a restart of the daemon: that, and only
         # that, is worth another try at once.
         idle = self._take()
         if idle is not None:
+            idle.wait_at_most(timeout)
             try:
                 return self._exchange(idle, method, path, body, expected)
             except (http.client.BadStatusLine, BrokenPipeError, ConnectionResetError):
@@ -139,15 +146,15 @@ class DaemonClient:
                 raise
             except (OSError, http.client.HTTPException) as error:
                 idle.close()
-                raise self.lost(error) from error
-        connection = _Connection(self.path, self.timeout)
+                raise self.lost(error, timeout) from error
+        connection = _Connection(self.path, timeout)
         try:
             return self._exchange(connection, method, path, body, expected)
         except _Refused:
             raise
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise self.lost(error) from error
+            raise self.lost(error, timeout) from error
 
     def _exchange(self, connection: _Connection, method: str, path: str, body: dict[str, Any] | None,
                   expected: tuple[int, ...]) -> tuple[int, Any]:

@@ -70,7 +70,7 @@ class ResourceManager(_core.Manager):
     def connect(cls, socket_path: str | os.PathLike[str] | None = None, *, timeout: float = 10.0) -> ResourceManager:
         """The same over a running agentcored: socket_path is its unix socket, by default
         $AGENTCORE_SOCKET, else the first that answers of the system's and this user's. timeout:
-        seconds per call.
+        seconds per call; questions to the history have 45 at least.
 
         AgentCoreConnectionError, also later from any call, where the daemon cannot be reached; the
         next call tries again.

@@ -45,6 +45,9 @@ _USAGE_FIELDS = ("cpu_percent", "cpu_cores", "memory_mb", "memory_percent", "dis
 _LIMIT_FIELDS = ("max_cpu_cores", "max_memory_mb", "max_execution_time_seconds", "max_file_descriptors")
 # Points of history per call; more minutes take more calls.
 _HISTORY_LIMIT = 10_000
+_NO_DISK = "no history on disk"
+# A query may run for 30 s, and wait for others before.
+_HISTORY_TIMEOUT_SECONDS = 45.0
 
 
 def _time(text: str | None) -> datetime | None:
@@ -71,6 +74,16 @@ def _point(values: dict[str, Any]) -> HistoryPoint:
     moment = datetime.fromisoformat(values["time"])
     return HistoryPoint(moment, values["step_seconds"], values["samples"],
                         _usage({**values["usage"], "timestamp": values["time"]}))
+
+
+def _ask_history(client: DaemonClient, path: str, query: Any,
+                 expected: tuple[int, ...] = (200,)) -> tuple[int, dict[str, Any]]:
+    """Status and answer; AgentCoreHTTPError for an answer that is not whole."""
+    status, answer = client.call("GET", f"{path}?{urlencode(query)}", expected=expected,
+                                 least_timeout=_HISTORY_TIMEOUT_SECONDS)
+    if status == 200 and answer.get("error"):
+        raise AgentCoreHTTPError(status, f"the answer is not whole: {answer['error']}")
+    return status, answer
 
 
 def _alert(values: dict[str, Any]) -> ResourceAlert:
@@ -161,17 +174,55 @@ class _RemoteMonitor(ResourceMonitor):
     def get_usage_history(self, resource_type: str = "system", duration_minutes: float = 60) -> list[ResourceUsage]:
         if not 0 < duration_minutes < math.inf:
             raise ValueError(f"duration_minutes: {duration_minutes!r} is not above 0")
-        base = "/v1/system/history" if resource_type in ("system", None) else _agent_path(resource_type, "history")
-        since = max(time.time() - duration_minutes * 60, 0.0)
+        path = "/v1/system/history" if resource_type in ("system", None) else _agent_path(resource_type, "history")
+        now = time.time()
+        since, until = max(now - duration_minutes * 60, 0.0), now + 1
+        # The daemon's memory has every report, its disk every tick: the disk where memory has less,
+        # or more than one answer tells without taking means.
+        usages = self._in_memory(path, since, until)
+        if usages is not None:
+            return usages
+        usages, since = self._on_disk(resource_type or "system", since)
+        newer = self._in_memory(path, since, until)
+        return usages + (self._in_parts(path, since, until) if newer is None else newer)
+
+    def _in_memory(self, path: str, since: float, until: float) -> list[ResourceUsage] | None:
+        """The samples; None where the daemon would rather tell means."""
+        query = {"since": f"{since:.3f}", "until": f"{until:.3f}", "limit": _HISTORY_LIMIT}
+        status, answer = _ask_history(self._client, path, query, (200, 404))
+        if status == 404:
+            return []
+        points = answer["points"]
+        if answer["step_seconds"] > 0 or len(points) >= _HISTORY_LIMIT:
+            return None
+        return [_usage({**point["mean"], "timestamp": point["time"]}) for point in points]
+
+    def _in_parts(self, path: str, since: float, until: float) -> list[ResourceUsage]:
+        """The samples that are in memory only, by spans short enough."""
+        middle = (since + until) / 2
+        usages: list[ResourceUsage] = []
+        for begin, end in ((since, middle), (middle, until)):
+            part = self._in_memory(path, begin, end)
+            if part is None:
+                part = self._in_parts(path, begin, end) if end - begin > 1 else []
+            usages += [usage for usage in part if not usages or usage.timestamp > usages[-1].timestamp]
+        return usages
+
+    def _on_disk(self, subject: str, since: float) -> tuple[list[ResourceUsage], float]:
+        """What the disk has, as finely as it has it, and from when on it has nothing."""
         usages: list[ResourceUsage] = []
         while True:
-            query = urlencode({"since": f"{since:.3f}", "limit": _HISTORY_LIMIT})
-            status, answer = self._client.call("GET", f"{base}?{query}", expected=(200, 404))
-            points = [] if status == 404 else answer["points"]
-            usages += [_usage({**point["mean"], "timestamp": point["time"]}) for point in points]
-            if len(points) < _HISTORY_LIMIT:
-                return usages
-            since = (usages[-1].timestamp + timedelta(milliseconds=1)).timestamp()
+            query = {"agents": subject, "since": f"{since:.3f}", "limit": _HISTORY_LIMIT}
+            status, answer = _ask_history(self._client, "/v1/history/range", query, (200, 404, 503))
+            if status == 503 and _NO_DISK not in answer["detail"]:
+                raise AgentCoreHTTPError(status, answer["detail"])
+            series = answer["series"][0] if status == 200 else {"points": [], "limited": False}
+            points = [_point(point) for point in series["points"]]
+            usages += [point.usage for point in points]
+            if points:
+                since = (points[-1].time + timedelta(seconds=max(points[-1].step_seconds, 0.001))).timestamp()
+            if not series["limited"] or not points:
+                return usages, since
 
     def _record_usage(self, key: str, usage: ResourceUsage) -> None:
         if key == "system":
@@ -348,8 +399,7 @@ class RemoteResourceManager(ResourceManager):
         query += [("philosophy", kind)] if kind else []
         query += [("label", key if value is None else f"{key}={value}") for key, value in (labels or {}).items()]
         query += list(more.items())
-        answer: dict[str, Any] = self._client.call("GET", f"{path}?{urlencode(query)}")[1]
-        return answer
+        return _ask_history(self._client, path, query)[1]
 
     def history_range(
         self,
@@ -373,8 +423,6 @@ class RemoteResourceManager(ResourceManager):
         if words:
             more["metrics"] = ",".join(words)
         answer = self._question("/v1/history/range", since, until, agents, philosophy, labels, **more)
-        if answer.get("error"):
-            raise AgentCoreHTTPError(200, answer["error"])
         return [HistorySeries(agent_id=series["agent_id"], points=[_point(point) for point in series["points"]],
                               **_info(series)) for series in answer["series"]]
 
