@@ -10,6 +10,8 @@
 
 #include "store/hist_internal.h"
 
+#define IDLE_TURNS 3 /* a group without agents for so long is merged with what it has */
+
 /* ---- Taking a tick over ------------------------------------------------------------------- */
 
 /* Which columns of each slot differ from the tick before: a bit per column. */
@@ -305,7 +307,8 @@ void hist_chunks_applied(struct history *history)
         struct hist_group *group = &history->groups[closed->group];
         group->first = history->sequence;
         group->chunks += closed->row;
-        if (group->chunks >= MERGE_CHUNKS)
+        group->idle = closed->row ? 0 : group->idle + 1;
+        if (group->chunks >= MERGE_CHUNKS || (group->chunks > 0 && group->idle >= IDLE_TURNS))
             group->merge_due = true;
         for (uint32_t i = 0; i < GROUP_SLOTS; i++) {
             uint32_t slot = closed->group * GROUP_SLOTS + i;

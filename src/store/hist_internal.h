@@ -60,6 +60,7 @@ struct hist_slot {
 struct hist_group {
     uint64_t first;  /* sequence of the first tick of the open chunk */
     uint32_t chunks; /* rows in SERIES_CHUNK */
+    uint32_t idle;   /* turns without one, the last ones */
     bool merge_due;
 };
 

@@ -430,6 +430,49 @@ static void slots_are_reused(void **state)
     history_close(history);
 }
 
+/* 40 agents of twenty minutes, then nobody but one: what there is of the others becomes minutes
+ * and hours, and their ticks go when it is time. */
+static void groups_without_agents_are_merged(void **state)
+{
+    (void)state;
+    struct temporary directory CLEANUP(temporary_done) = temporary_make();
+    struct history *history;
+    const uint64_t hour_ns = 3600 * (uint64_t)SECOND;
+    const struct history_options options = {.directory = directory.path,
+        .keep_raw_ns = 2 * hour_ns,
+        .keep_minutes_ns = 3 * hour_ns,
+        .keep_hours_ns = 48 * hour_ns};
+    assert_int_equal(history_open(NULL, &options, &history, NULL), 0);
+    struct ac_usage usage;
+    ac_usage_init(&usage);
+    usage.memory_mb = 100;
+    usage.known = AC_KNOWN_MEMORY_MB;
+    char names[40][32];
+    struct history_row rows[40] = {0};
+    for (int i = 0; i < 40; i++) {
+        snprintf(names[i], sizeof(names[i]), "a%d", i);
+        rows[i] = (struct history_row){.subject = names[i], .usage = &usage};
+    }
+    int64_t now = START_NS;
+    for (int t = 0; t < 1200; t++, now += SECOND)
+        assert_int_equal(history_tick(history, now, rows, 40, NULL), 0);
+    struct history_usage used;
+    const struct history_whose gone = {"a39", HISTORY_ANYBODY};
+    struct history_info info;
+    for (int t = 0; t < 6000; t++, now += 5 * SECOND)
+        assert_int_equal(history_tick(history, now, rows, 1, NULL), 0);
+    struct history_tier tiers[HISTORY_TIERS];
+    assert_int_equal(history_tiers(history, tiers, NULL), 0);
+    assert_true(tiers[HISTORY_RAW].oldest_ns > now - 7 * (int64_t)hour_ns);
+    int64_t minutes = tiers[HISTORY_MINUTES].oldest_ns; /* none yet of the one that goes on */
+    assert_true(minutes == 0 || minutes > now - 7 * (int64_t)hour_ns);
+    assert_int_equal(history_usage(history, &gone, START_NS, now, &used, &info, NULL), 0);
+    assert_int_equal(used.samples, 1200); /* from hours */
+    assert_true(used.memory_gib_hours > 0.032 && used.memory_gib_hours < 0.033);
+    check_clean(history);
+    history_close(history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +481,7 @@ int main(void)
         cmocka_unit_test(totals_add_up),
         cmocka_unit_test(largest_are_found),
         cmocka_unit_test(slots_are_reused),
+        cmocka_unit_test(groups_without_agents_are_merged),
     };
     return cmocka_run_group_tests_name("hist_engine", tests, NULL, NULL);
 }
