@@ -167,6 +167,7 @@ static void core_check_oom(struct core *core, const struct agent *agent)
     memory->oom_seen = true;
     if (kills == 0 || old)
         return;
+    memory->oom_told += kills;
     char text[256];
     snprintf(text, sizeof(text),
         "agent %s: the kernel killed %llu of its processes for lack of memory", agent->spec.id,
@@ -293,21 +294,25 @@ int core_ledger_use(struct core *core, const struct agent *agent)
     return ledger_set_used(core->ledger, agent->spec.id, cpu, mib_bytes(mib));
 }
 
-static void exit_text(
-    const struct agent *agent, struct moment end, uint64_t silent_ns, struct event *event)
+static void exit_text(const struct agent *agent, struct moment end, uint64_t silent_ns,
+    uint64_t oom_kills, struct event *event)
 {
     char why[64] = "ended";
     if (silent_ns > 0)
         snprintf(why, sizeof(why), "has not reported for %.0f s: it ended",
             (double)silent_ns / NS_PER_SEC);
-    char cpu[48] = "CPU time unknown", memory[48] = "memory unknown";
+    char cpu[48] = "CPU time unknown", memory[48] = "memory unknown", killed[96] = "";
     if (agent->totals.known & TOTALS_KNOWN_CPU)
         snprintf(cpu, sizeof(cpu), "%.2f s of CPU", (double)agent->totals.cpu_ns / NS_PER_SEC);
     if (agent->totals.known & TOTALS_KNOWN_MEMORY)
         snprintf(memory, sizeof(memory), "at most %.1f MiB",
             (double)agent->totals.memory_peak_bytes / USAGE_MIB);
-    snprintf(event->text, sizeof(event->text), "agent %s %s after %.1f s: %s, %s", agent->spec.id,
-        why, (double)moment_since(end, agent->added) / NS_PER_SEC, cpu, memory);
+    if (oom_kills > 0)
+        snprintf(killed, sizeof(killed),
+            "; the kernel killed %llu of its processes for lack of memory",
+            (unsigned long long)oom_kills);
+    snprintf(event->text, sizeof(event->text), "agent %s %s after %.1f s: %s, %s%s", agent->spec.id,
+        why, (double)moment_since(end, agent->added) / NS_PER_SEC, cpu, memory, killed);
 }
 
 /* An agent whose processes are gone, or who is silent: then it ended with its last word. */
@@ -321,9 +326,11 @@ static void core_agent_ended(struct core *core, const struct agent *agent)
         end.boot_ns -= MIN(end.boot_ns, silent_ns);
         (void)registry_end(core->registry, agent->spec.id, core->now);
     }
+    core_check_oom(core, agent); /* may be what ended it */
+    struct core_slot *memory = core_slot_at(core, agent->slot);
     struct event *event = core_event_new(core, EVENT_AGENT_EXITED, agent->spec.id);
     if (event)
-        exit_text(agent, end, silent_ns, event);
+        exit_text(agent, end, silent_ns, memory ? memory->oom_told : 0, event);
     core->exited_agents++;
     core_learn(core, agent, end);
     rules_forget(core->rules, agent->slot, core->now);

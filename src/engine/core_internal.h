@@ -14,6 +14,7 @@ struct core_inbox;
 struct core_slot {
     uint64_t oom_kills;   /* as last seen in its cgroup */
     bool oom_seen;        /* .oom_kills has been read */
+    uint64_t oom_told;    /* kills that there was an alert for */
     uint64_t orphaned_ns; /* monotonic: since when its root is gone; 0 = it is not, or told */
     uint64_t heard_ns;    /* monotonic: when it was added, or somebody last spoke of its usage */
     bool learnt;          /* its run went to the predictor */

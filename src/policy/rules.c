@@ -38,7 +38,8 @@ static const enum move moves[PHASE_COUNT][PHASE_COUNT] = {
 struct entry {
     struct ac_alert alert;
     enum phase phase;
-    int rule; /* in rules_table; -1 = raised from elsewhere */
+    int rule;    /* in rules_table; -1 = raised from elsewhere */
+    bool adrift; /* its subject went before its hold ran out: in no slot */
     agent_slot slot;
     uint32_t at;                       /* in rules.entries */
     uint64_t since[AC_SEVERITY_COUNT]; /* mono: from when on each step has been exceeded */
@@ -192,8 +193,7 @@ static int entry_insert(struct rules *rules, struct entry *entry)
     return 0;
 }
 
-/* Takes an entry out of pool, map and slot; the caller frees it. */
-static void entry_remove(struct rules *rules, struct entry *entry)
+static void entry_leave_slot(struct rules *rules, struct entry *entry)
 {
     struct slot *slot = &rules->slots[entry->slot];
     struct entry **link = &slot->first;
@@ -202,6 +202,14 @@ static void entry_remove(struct rules *rules, struct entry *entry)
     *link = entry->next;
     if (entry->rule >= 0)
         slot->live &= (uint16_t) ~(1u << entry->rule);
+    entry->adrift = true;
+}
+
+/* Takes an entry out of pool, map and slot; the caller frees it. */
+static void entry_remove(struct rules *rules, struct entry *entry)
+{
+    if (!entry->adrift)
+        entry_leave_slot(rules, entry);
     strmap_remove(rules->by_id, entry->alert.alert_id);
     struct entry *last = rules->entries[--rules->n_entries];
     rules->entries[entry->at] = last;
@@ -512,7 +520,10 @@ void rules_forget(struct rules *rules, agent_slot slot, struct moment now)
         return;
     while (state->first) {
         struct entry *entry = state->first;
-        move_to(rules, entry, entry->phase == PHASE_PENDING ? PHASE_NONE : PHASE_RESOLVED, now);
+        if (now.mono.ns < entry->hold_until_ns && entry->hold_until_ns != NEVER)
+            entry_leave_slot(rules, entry);
+        else
+            move_to(rules, entry, entry->phase == PHASE_PENDING ? PHASE_NONE : PHASE_RESOLVED, now);
     }
     state->dropped = 0;
 }

@@ -82,7 +82,8 @@ int rules_clear(struct rules *rules, agent_slot slot, enum ac_resource resource,
 /* Once per tick: holds that ran out, renotify. Returns the number of transitions. */
 int rules_expire(struct rules *rules, struct moment now);
 
-/* Resolves all alerts of a subject that is going away. */
+/* Resolves all alerts of a subject that is going away, but those that are held (rules_raise):
+ * they stay until their time has run out, whoever gets the slot. */
 void rules_forget(struct rules *rules, agent_slot slot, struct moment now);
 
 /* Returns 0, -ENOENT, -EALREADY. */

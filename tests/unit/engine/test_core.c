@@ -186,6 +186,54 @@ static void test_oom_kill_is_an_emergency_once(void **state)
     core_free(core);
 }
 
+/* The victim is often the only process: the sample that has the kill then has nobody else. */
+static void test_an_oom_kill_that_ends_its_agent_is_told(void **state)
+{
+    struct world world;
+    struct event event;
+    const struct agent *agent;
+    const struct ac_alert *alert;
+    size_t cursor = 0;
+    (void)state;
+    world_init(&world);
+    struct core *core = core_make(NULL);
+    struct agent_spec spec = spec_make("a", 10);
+    world_proc(&world, 1, 0);
+    core_tick(core, &world.sample);
+    core_agent_add(core, &spec, world.sample.when, &agent, NULL);
+    world_proc(&world, 10, 1);
+    world.groups[0] = (struct group_record){.slot = agent->slot, .known = GROUP_KNOWN_EVENTS};
+    world.sample.n_groups = 1;
+    core_tick(core, &world.sample);
+    drain(core, EVENT_ALERT, NULL);
+    world_pass(&world, 1);
+    world.groups[0].oom_kills = 1;
+    world.sample.n_procs = 1;
+    core_tick(core, &world.sample);
+    assert_true(core_next_event(core, &event));
+    assert_int_equal(event.kind, EVENT_ALERT);
+    assert_string_equal(event.of.alert.rule, "oom_kill");
+    assert_string_equal(event.of.alert.agent_id, "a");
+    assert_true(core_next_event(core, &event));
+    assert_int_equal(event.kind, EVENT_AGENT_EXITED);
+    assert_non_null(
+        strstr(event.text, "; the kernel killed 1 of its processes for lack of memory"));
+    world.sample.n_groups = 0;
+    /* It stays for its time, though the agent is gone, and is forgotten, and another one comes. */
+    world_pass(&world, 1);
+    core_tick(core, &world.sample);
+    core_agent_add(core, &spec, world.sample.when, &agent, NULL);
+    assert_int_equal(drain(core, EVENT_ALERT, NULL), 0);
+    alert = rules_next(core_rules(core), &cursor);
+    assert_non_null(alert);
+    assert_string_equal(alert->rule, "oom_kill");
+    world_pass(&world, 300);
+    core_tick(core, &world.sample);
+    assert_int_equal(drain(core, EVENT_ALERT, &event), 1);
+    assert_int_equal(event.of.alert.state, AC_ALERT_RESOLVED);
+    core_free(core);
+}
+
 /* A cgroup may be older than its agent, and outlives the daemon, and so does the count of kills. */
 static void test_old_oom_kills_are_not_told(void **state)
 {
@@ -476,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_orphans_are_told),
         cmocka_unit_test(test_one_process_is_one_agent),
         cmocka_unit_test(test_oom_kill_is_an_emergency_once),
+        cmocka_unit_test(test_an_oom_kill_that_ends_its_agent_is_told),
         cmocka_unit_test(test_old_oom_kills_are_not_told),
         cmocka_unit_test(test_allocations_never_promise_twice),
         cmocka_unit_test(test_reported_agents),

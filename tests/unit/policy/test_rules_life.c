@@ -76,6 +76,48 @@ static void held_alerts_end_when_nobody_raises_them(void **state)
     rules_free(rules);
 }
 
+static void held_alerts_outlive_their_subject(void **state)
+{
+    (void)state;
+    struct rules *rules = default_rules();
+    struct rules_subject gone = {.slot = 3, .agent_id = "a"}, next = {.slot = 3, .agent_id = "b"};
+    struct rules_raise raise = {.rule = "oom_kill",
+        .resource = AC_MEMORY,
+        .severity = AC_EMERGENCY,
+        .message = "killed",
+        .threshold = NAN,
+        .current_value = NAN,
+        .hold_ms = 10000};
+    struct rules_raise lasting = raise;
+    struct ac_alert alert, other;
+    lasting.rule = "execution_time";
+    lasting.hold_ms = 0;
+    rules_raise(rules, &gone, &raise, at_s(0), &alert);
+    rules_raise(rules, &gone, &lasting, at_s(0), NULL);
+    n_told = 0;
+    rules_forget(rules, 3, at_s(1));
+    assert_int_equal(n_told, 1);
+    assert_string_equal(last()->rule, "execution_time");
+    assert_int_equal(rules_active(rules), 1);
+    /* Whoever gets the slot has alerts of its own. */
+    rules_raise(rules, &next, &raise, at_s(5), &other);
+    assert_string_not_equal(other.alert_id, alert.alert_id);
+    assert_int_equal(live(rules), 2);
+    rules_forget(rules, 3, at_s(6));
+    assert_int_equal(rules_acknowledge(rules, other.alert_id, at_s(7)), 0);
+    assert_int_equal(rules_expire(rules, at_s(9)), 0);
+    assert_int_equal(rules_expire(rules, at_s(10)), 1);
+    assert_string_equal(last()->alert_id, alert.alert_id);
+    assert_int_equal(last()->state, AC_ALERT_RESOLVED);
+    /* One whose time has run out goes with its subject. */
+    rules_raise(rules, &gone, &raise, at_s(11), NULL);
+    n_told = 0;
+    rules_forget(rules, 3, at_s(21));
+    assert_int_equal(n_told, 1);
+    assert_int_equal(live(rules), 1);
+    rules_free(rules);
+}
+
 static void bad_raises_are_refused(void **state)
 {
     (void)state;
@@ -374,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raised_alerts),
         cmocka_unit_test(held_alerts_end_when_nobody_raises_them),
+        cmocka_unit_test(held_alerts_outlive_their_subject),
         cmocka_unit_test(bad_raises_are_refused),
         cmocka_unit_test(hostile_texts_are_cut),
         cmocka_unit_test(at_the_cap_alerts_are_counted_once),
