@@ -22,8 +22,10 @@ int core_allocate(struct core *core, const struct agent_spec *spec,
     enum ac_allocation_policy policy, struct moment now, struct ac_allocation *ret_allocation,
     struct ac_error *error)
 {
-    struct ledger_request request = {
-        .agent_id = spec->id, .policy = policy, .limits = spec->limits};
+    struct ledger_request request = {.agent_id = spec->id,
+        .owner_uid = spec->owner_uid,
+        .policy = policy,
+        .limits = spec->limits};
     struct ac_allocation allocation;
     core_flush(core);
     core->now = now;

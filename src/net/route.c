@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <strings.h>
 
 #include "base/mem.h"
@@ -112,6 +113,12 @@ bool call_owns(const struct net_call *call, const struct agent *agent)
 {
     const struct net_peer *peer = &call->request->peer;
     return peer->privileged || agent->spec.owner_uid == peer->uid;
+}
+
+/* Over TCP nobody has a uid: what is made there is the daemon's own. */
+uint32_t call_uid(const struct net_call *call)
+{
+    return call->request->peer.uid == UINT32_MAX ? geteuid() : call->request->peer.uid;
 }
 
 int64_t call_whose(const struct net_call *call)

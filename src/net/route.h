@@ -146,6 +146,9 @@ const char *status_title(unsigned status);
 const struct agent *call_agent(struct net_call *call);
 bool call_owns(const struct net_call *call, const struct agent *agent);
 
+/* Who owns what this peer makes. */
+uint32_t call_uid(const struct net_call *call);
+
 /* Whose history this peer may see: see store/history.h. */
 int64_t call_whose(const struct net_call *call);
 

@@ -243,17 +243,11 @@ static bool take_labels(struct net_call *call, struct agent_spec *spec)
     return true;
 }
 
-/* Over TCP nobody has a uid: such agents are the daemon's own. */
-static uint32_t peer_owner(const struct net_call *call)
-{
-    return call->request->peer.uid == UINT32_MAX ? geteuid() : call->request->peer.uid;
-}
-
 static bool take_spec(struct net_call *call, struct agent_spec *ret_spec)
 {
     const struct agent_body *body = &call->body.agent;
     *ret_spec = (struct agent_spec){
-        .philosophy = (enum ac_philosophy)body->philosophy, .owner_uid = peer_owner(call)};
+        .philosophy = (enum ac_philosophy)body->philosophy, .owner_uid = call_uid(call)};
     if (!call_agent_id(call, call->param, "id"))
         return false;
     snprintf(ret_spec->id, sizeof(ret_spec->id), "%.*s", AC_AGENT_ID_MAX, call->param);
@@ -264,13 +258,22 @@ static bool take_spec(struct net_call *call, struct agent_spec *ret_spec)
     return take_pid(call, ret_spec) && take_labels(call, ret_spec);
 }
 
-/* A name is taken by whoever has it, also after the agent exited. */
+/* A name is taken by whoever has it, also after the agent exited, and by whoever has a reservation
+ * for the agent that is to come. */
 static bool may_take_name(struct net_call *call)
 {
     const struct agent *old = registry_get(core_registry(call->context->core), call->param);
-    if (!old || call_owns(call, old))
+    const struct ledger *ledger = core_ledger(call->context->core);
+    const struct net_peer *peer = &call->request->peer;
+    bool reserved = !peer->privileged && ledger_get(ledger, call->param) &&
+                    ledger_owner(ledger, call->param) != peer->uid;
+    if (old && !call_owns(call, old))
+        call_problem(call, 403, "id", "agent %s belongs to another user", call->param);
+    else if (reserved)
+        call_problem(
+            call, 409, "id", "another user has reserved resources for agent %s", call->param);
+    else
         return true;
-    call_problem(call, 403, "id", "agent %s belongs to another user", call->param);
     return false;
 }
 
@@ -406,7 +409,7 @@ int route_usage_put(struct net_call *call)
     if (!agent && !has_room(call))
         return 0;
     if (!agent) {
-        struct agent_spec spec = {.owner_uid = peer_owner(call)};
+        struct agent_spec spec = {.owner_uid = call_uid(call)};
         snprintf(spec.id, sizeof(spec.id), "%.*s", AC_AGENT_ID_MAX, call->param);
         int r = core_agent_add(core, &spec, call->request->now, &agent, &error);
         if (r < 0)

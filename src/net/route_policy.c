@@ -18,8 +18,9 @@ static const struct agent *find_agent(const struct net_call *call, const char *i
 
 static bool sees_allocation(const struct net_call *call, const struct ac_allocation *allocation)
 {
-    const struct agent *agent = find_agent(call, allocation->agent_id);
-    return call->request->peer.privileged || (agent && call_owns(call, agent));
+    const struct net_peer *peer = &call->request->peer;
+    return peer->privileged ||
+           ledger_owner(core_ledger(call->context->core), allocation->allocation_id) == peer->uid;
 }
 
 /* What was asked for, filled up with what is known of the agent. */
@@ -27,7 +28,7 @@ static void take_request(const struct net_call *call, const struct agent *agent,
     struct agent_spec *ret_spec, enum ac_allocation_policy *ret_policy)
 {
     const struct allocation_body *body = &call->body.allocation;
-    *ret_spec = agent ? agent->spec : (struct agent_spec){0};
+    *ret_spec = agent ? agent->spec : (struct agent_spec){.owner_uid = call_uid(call)};
     snprintf(ret_spec->id, sizeof(ret_spec->id), "%s", body->agent_id);
     if (schema_given(body, ALLOCATION_PHILOSOPHY))
         ret_spec->philosophy = (enum ac_philosophy)body->philosophy;

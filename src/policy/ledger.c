@@ -174,6 +174,7 @@ static struct reservation *reservation_new(
     struct ac_allocation *allocation = &reservation->allocation;
     reservation->predicted = request->predicted;
     reservation->limits = request->limits;
+    reservation->owner_uid = request->owner_uid;
     allocation->policy = request->policy;
     allocation->execution_time_seconds = request->predicted.execution_time_seconds;
     allocation->confidence = request->predicted.confidence;

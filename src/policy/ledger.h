@@ -59,6 +59,7 @@ int ledger_set_used(
 
 struct ledger_request {
     const char *agent_id;
+    uint32_t owner_uid; /* UINT32_MAX = not known */
     enum ac_allocation_policy policy;
     struct ac_prediction predicted;
     struct agent_limits limits;
@@ -98,10 +99,13 @@ void ledger_available(
 const struct ac_allocation *ledger_get(const struct ledger *ledger, const char *id);
 const struct ac_allocation *ledger_next(const struct ledger *ledger, size_t *cursor);
 
+/* Whose that is; UINT32_MAX where there is none, or it is not known. */
+uint32_t ledger_owner(const struct ledger *ledger, const char *id);
+
 /* Puts a reservation, or a place in the queue, back after a restart. A reservation without a time
  * limit gets reservation_ttl_ns again, until its agent appears. Returns 0, -EINVAL (refused, or
  * there already), -ENOSPC, -ENOMEM. */
-int ledger_restore(
-    struct ledger *ledger, const struct ac_allocation *allocation, struct moment now);
+int ledger_restore(struct ledger *ledger, const struct ac_allocation *allocation,
+    uint32_t owner_uid, struct moment now);
 
 #endif

@@ -234,13 +234,25 @@ int ledger_release(struct ledger *ledger, const char *agent_id)
 
 /* ---- Looking */
 
-const struct ac_allocation *ledger_get(const struct ledger *ledger, const char *id)
+static const struct reservation *find_reservation(const struct ledger *ledger, const char *id)
 {
     /* The agent's name first: nobody may name an agent so that it stands for another's id. */
     const struct entry *entry = strmap_get(ledger->by_agent, id);
     if (!entry || !entry->reservation)
         entry = strmap_get(ledger->by_id, id);
-    return entry ? &entry->reservation->allocation : NULL;
+    return entry ? entry->reservation : NULL;
+}
+
+const struct ac_allocation *ledger_get(const struct ledger *ledger, const char *id)
+{
+    const struct reservation *reservation = find_reservation(ledger, id);
+    return reservation ? &reservation->allocation : NULL;
+}
+
+uint32_t ledger_owner(const struct ledger *ledger, const char *id)
+{
+    const struct reservation *reservation = find_reservation(ledger, id);
+    return reservation ? reservation->owner_uid : UINT32_MAX;
 }
 
 const struct ac_allocation *ledger_next(const struct ledger *ledger, size_t *cursor)

@@ -40,6 +40,7 @@ struct reservation {
     struct ac_allocation allocation;
     struct ac_prediction predicted;
     struct agent_limits limits;
+    uint32_t owner_uid;
     struct entry *entry;
     uint64_t deadline_ns;          /* mono, while temporary */
     struct reservation_list *list; /* which it is in; NULL = none */

@@ -5,12 +5,14 @@
 
 /* The prediction that a stored allocation came from is gone; what was given, or is waited for,
  * stands in for it. */
-static struct reservation *reservation_restored(const struct ac_allocation *allocation)
+static struct reservation *reservation_restored(
+    const struct ac_allocation *allocation, uint32_t owner_uid)
 {
     struct reservation *reservation = mem_alloc(sizeof(*reservation));
     if (!reservation)
         return NULL;
     reservation->allocation = *allocation;
+    reservation->owner_uid = owner_uid;
     reservation->predicted = (struct ac_prediction){
         .cpu_percent = allocation->cpu_percent,
         .memory_mb = allocation->memory_mb,
@@ -44,7 +46,8 @@ static uint64_t restored_ttl(
     return left > 0 ? (uint64_t)left : 1;
 }
 
-int ledger_restore(struct ledger *ledger, const struct ac_allocation *allocation, struct moment now)
+int ledger_restore(struct ledger *ledger, const struct ac_allocation *allocation,
+    uint32_t owner_uid, struct moment now)
 {
     if (allocation->status == AC_ALLOCATION_REFUSED || !ac_agent_id_valid(allocation->agent_id) ||
         !allocation->allocation_id[0] || !ledger_amount_valid(allocation->cpu_percent) ||
@@ -55,7 +58,7 @@ int ledger_restore(struct ledger *ledger, const struct ac_allocation *allocation
     int r = ledger_check_room(ledger, entry, allocation->status);
     if (r < 0)
         return r;
-    struct reservation *reservation cleanup_free = reservation_restored(allocation);
+    struct reservation *reservation cleanup_free = reservation_restored(allocation, owner_uid);
     if (!reservation)
         return -ENOMEM;
     r = ledger_entry_get(ledger, allocation->agent_id, &entry);

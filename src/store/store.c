@@ -33,7 +33,7 @@ static const char *const statements[SQL_COUNT] = {
                             "AND state <> 'resolved' ORDER BY updated_ns DESC LIMIT ?",
     [SQL_TRIM_ALERTS] = "DELETE FROM alert WHERE updated_ns < ? AND state = 'resolved'",
     [SQL_PUT_ALLOCATION] =
-        "INSERT OR REPLACE INTO allocation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT OR REPLACE INTO allocation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [SQL_REMOVE_ALLOCATION] = "DELETE FROM allocation WHERE agent_id = ?",
     [SQL_EACH_ALLOCATION] = "SELECT * FROM allocation ORDER BY created_ns, agent_id",
     [SQL_PUT_BLOB] = "INSERT OR REPLACE INTO blob VALUES (?,?)",

@@ -57,10 +57,12 @@ int store_each_alert(struct store *store, bool live_only, int64_t since_ns, uint
 /* Drops resolved alerts whose last transition lies before. */
 int store_trim_alerts(struct store *store, int64_t before_ns, struct ac_error *error);
 
-int store_put_allocation(
-    struct store *store, const struct ac_allocation *allocation, struct ac_error *error);
+/* @owner_uid: whose it is; UINT32_MAX = not known. */
+int store_put_allocation(struct store *store, const struct ac_allocation *allocation,
+    uint32_t owner_uid, struct ac_error *error);
 int store_remove_allocation(struct store *store, const char *agent_id, struct ac_error *error);
-typedef int (*store_allocation_fn)(void *userdata, const struct ac_allocation *allocation);
+typedef int (*store_allocation_fn)(
+    void *userdata, const struct ac_allocation *allocation, uint32_t owner_uid);
 int store_each_allocation(
     struct store *store, store_allocation_fn each, void *userdata, struct ac_error *error);
 

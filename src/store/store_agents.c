@@ -111,8 +111,8 @@ int store_each_agent(
 
 /* ---- Allocations -------------------------------------------------------------------------- */
 
-int store_put_allocation(
-    struct store *store, const struct ac_allocation *allocation, struct ac_error *error)
+int store_put_allocation(struct store *store, const struct ac_allocation *allocation,
+    uint32_t owner_uid, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
     int r = sql_get(store, SQL_PUT_ALLOCATION, &statement, error);
@@ -134,6 +134,7 @@ int store_put_allocation(
     bind_int(&binder, allocation->created_ns);
     bind_int(&binder, allocation->expires_ns);
     bind_text(&binder, allocation->explanation);
+    bind_int(&binder, owner_uid);
     r = sql_bound(store, &binder, error);
     return r < 0 ? r : sql_run(store, statement, "storing an allocation", error);
 }
@@ -154,7 +155,8 @@ static int status_from_name(const char *name, enum ac_allocation_status *ret_sta
     return -EINVAL;
 }
 
-static bool read_allocation(sqlite3_stmt *statement, struct ac_allocation *ret_allocation)
+static bool read_allocation(
+    sqlite3_stmt *statement, struct ac_allocation *ret_allocation, uint32_t *ret_owner)
 {
     struct reader reader = {.statement = statement};
     memset(ret_allocation, 0, sizeof(*ret_allocation));
@@ -173,6 +175,7 @@ static bool read_allocation(sqlite3_stmt *statement, struct ac_allocation *ret_a
     ret_allocation->created_ns = read_int(&reader);
     ret_allocation->expires_ns = read_int(&reader);
     read_text(&reader, ret_allocation->explanation, sizeof(ret_allocation->explanation));
+    *ret_owner = read_u32(&reader);
     return !reader.damaged && known && ac_agent_id_valid(ret_allocation->agent_id);
 }
 
@@ -185,12 +188,13 @@ int store_each_allocation(
         return r;
     for (;;) {
         struct ac_allocation allocation;
+        uint32_t owner;
         r = sql_step(store, statement, "reading allocations", error);
         if (r <= 0)
             return r;
-        if (!read_allocation(statement, &allocation))
+        if (!read_allocation(statement, &allocation, &owner))
             return fail_row(store, "allocation", error);
-        r = each(userdata, &allocation);
+        r = each(userdata, &allocation, owner);
         if (r != 0)
             return r;
     }

@@ -56,5 +56,11 @@ static const char version_2[] = "DROP TABLE history_minute; DROP TABLE history_s
 static const char version_3[] =
     "ALTER TABLE agent ADD COLUMN added_boot_ns INTEGER NOT NULL DEFAULT 0;";
 
-const char *const store_migrations[] = {version_1, version_2, version_3};
+/* Who may see and give back an allocation; 4294967295 = not known, the privileged alone. */
+static const char version_4[] =
+    "ALTER TABLE allocation ADD COLUMN owner_uid INTEGER NOT NULL DEFAULT 4294967295;"
+    "UPDATE allocation SET owner_uid = (SELECT owner_uid FROM agent WHERE id = agent_id)"
+    " WHERE agent_id IN (SELECT id FROM agent);";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4};
 const int store_schema_version = ARRAY_SIZE(store_migrations);

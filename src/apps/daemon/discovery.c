@@ -113,7 +113,10 @@ static void add_agent(struct daemon *daemon, const struct discovery_found *found
     const struct agent *agent = NULL;
     struct ac_error error = {0};
     struct agent_spec spec = spec_for(daemon, found);
-    int r = core_agent_attach(daemon->core, &spec, clock_moment(), &agent, &error);
+    const struct ledger *ledger = core_ledger(daemon->core);
+    int r = ledger_get(ledger, spec.id) && ledger_owner(ledger, spec.id) != spec.owner_uid
+                ? error_set(&error, -EEXIST, "another user has reserved resources for it")
+                : core_agent_attach(daemon->core, &spec, clock_moment(), &agent, &error);
     if (r < 0) {
         discovery_undo(daemon->discovery->discovery, found->spec.id);
         log_event(LOG_LEVEL_WARNING, "a discovered agent is not added",

@@ -98,9 +98,10 @@ static int put_agent(struct daemon *daemon, const struct agent *agent, struct ac
 
 static int sync_allocation(struct daemon *daemon, const char *agent_id, struct ac_error *error)
 {
-    const struct ac_allocation *now = ledger_get(core_ledger(daemon->core), agent_id);
+    const struct ledger *ledger = core_ledger(daemon->core);
+    const struct ac_allocation *now = ledger_get(ledger, agent_id);
     if (now)
-        return store_put_allocation(daemon->store, now, error);
+        return store_put_allocation(daemon->store, now, ledger_owner(ledger, agent_id), error);
     int r = store_remove_allocation(daemon->store, agent_id, error);
     return r == -ENOENT ? 0 : r;
 }
@@ -193,8 +194,10 @@ static int collect_id(
     return buf_append(userdata, spec->id, strlen(spec->id) + 1);
 }
 
-static int collect_allocation(void *userdata, const struct ac_allocation *allocation)
+static int collect_allocation(
+    void *userdata, const struct ac_allocation *allocation, uint32_t owner_uid)
 {
+    (void)owner_uid;
     return buf_append(userdata, allocation->agent_id, strlen(allocation->agent_id) + 1);
 }
 
@@ -255,7 +258,7 @@ static int write_everything(struct daemon *daemon, struct ac_error *error)
     if (r == 0)
         r = put_scale(daemon, error);
     while (r == 0 && (allocation = ledger_next(core_ledger(daemon->core), &cursor)))
-        r = store_put_allocation(daemon->store, allocation, error);
+        r = sync_allocation(daemon, allocation->agent_id, error);
     return r;
 }
 

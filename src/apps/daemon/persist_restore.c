@@ -104,10 +104,11 @@ static int restore_alert(void *userdata, const struct ac_alert *alert)
     return 0;
 }
 
-static int restore_allocation(void *userdata, const struct ac_allocation *allocation)
+static int restore_allocation(
+    void *userdata, const struct ac_allocation *allocation, uint32_t owner_uid)
 {
     struct restore *restore = userdata;
-    (void)ledger_restore(core_ledger(restore->daemon->core), allocation, restore->now);
+    (void)ledger_restore(core_ledger(restore->daemon->core), allocation, owner_uid, restore->now);
     return 0;
 }
 

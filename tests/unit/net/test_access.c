@@ -348,6 +348,35 @@ static void test_tcp_token(void **state)
     expect(f, GET("/v1/system"), 200, NULL); /* the unix socket needs none */
 }
 
+/* A reservation for an agent that is to come is nobody else's, whoever comes first. */
+static void test_reservation(void **state)
+{
+    struct fixture *f = *state;
+    json_decref(fixture_call(f, "POST", "/v1/allocations", "{\"agent_id\":\"next\"}", 201));
+    fixture_user(f, OTHER_UID);
+    fixture_expect(f, "PUT", "/v1/agents/next", NULL, 409, "has reserved", "id");
+    fixture_expect(f, "PUT", "/v1/agents/next/usage", "{}", 409, "has reserved", "id");
+    fixture_expect(f, "GET", "/v1/allocations/next", NULL, 403, "another user", NULL);
+    fixture_expect(f, "DELETE", "/v1/allocations/next", NULL, 403, "another user", NULL);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/mine", NULL, 201));
+    fixture_user(f, 0);
+    json_decref(fixture_call(f, "POST", "/v1/allocations", "{\"agent_id\":\"mine\"}", 201));
+    /* However the name came to somebody, what is reserved for it stays root's. */
+    struct agent_spec spec = {.id = "next", .owner_uid = OTHER_UID};
+    assert_int_equal(core_agent_add(f->core, &spec, f->request.now, NULL, NULL), 0);
+    fixture_user(f, OTHER_UID);
+    json_t *json = fixture_call(f, "GET", "/v1/allocations", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(json, "allocations")), 1);
+    json_decref(json);
+    fixture_expect(f, "GET", "/v1/allocations/next", NULL, 403, "another user", NULL);
+    json_decref(fixture_call(f, "GET", "/v1/allocations/mine", NULL, 200)); /* what root asked */
+    assert_null(fixture_call(f, "DELETE", "/v1/allocations/mine", NULL, 204));
+    fixture_user(f, 0);
+    assert_null(fixture_call(f, "DELETE", "/v1/allocations/next", NULL, 204));
+    fixture_user(f, OTHER_UID + 1);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/now", NULL, 201));
+}
+
 /* Which process becomes an agent is what the kernel says of the connection, not a number that
  * means another process where the daemon runs. */
 static void test_which_process(void **state)
@@ -388,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_ordinary_user),
         FIXTURE_TEST(test_agent_share),
+        FIXTURE_TEST(test_reservation),
         FIXTURE_TEST(test_which_process),
         FIXTURE_TEST(test_token_missing),
         FIXTURE_TEST(test_other_user),

@@ -18,12 +18,15 @@ static void restored_reservations_count_again(void **state)
     /* In another order, after a while; the monotonic clock of a new boot means nothing. */
     ledger = new_ledger();
     struct moment later = {.mono = {5}, .wall_ns = at_s(50).wall_ns};
-    assert_int_equal(ledger_restore(ledger, &d, later), 0);
-    assert_int_equal(ledger_restore(ledger, &c, later), 0);
-    assert_int_equal(ledger_restore(ledger, &b, later), 0);
-    assert_int_equal(ledger_restore(ledger, &a, later), 0);
-    assert_int_equal(ledger_restore(ledger, &a, later), -EINVAL);
-    assert_int_equal(ledger_restore(ledger, &refused, later), -EINVAL);
+    assert_int_equal(ledger_restore(ledger, &d, 7, later), 0);
+    assert_int_equal(ledger_restore(ledger, &c, 7, later), 0);
+    assert_int_equal(ledger_restore(ledger, &b, 7, later), 0);
+    assert_int_equal(ledger_restore(ledger, &a, 7, later), 0);
+    assert_int_equal(ledger_restore(ledger, &a, 7, later), -EINVAL);
+    assert_int_equal(ledger_owner(ledger, "a"), 7);
+    assert_int_equal(ledger_owner(ledger, a.allocation_id), 7);
+    assert_true(ledger_owner(ledger, "none") == UINT32_MAX);
+    assert_int_equal(ledger_restore(ledger, &refused, 7, later), -EINVAL);
     assert_available(ledger, 70, 200);
     assert_int_equal(ledger_get(ledger, "a")->expires_ns, a.expires_ns);
     assert_int_equal(ledger_get(ledger, "b")->expires_ns, later.wall_ns + 60000000000ll);
@@ -50,8 +53,8 @@ static void restored_reservations_count_again(void **state)
 
     /* The one before it in the queue is gone: it moves up. */
     ledger = new_ledger();
-    assert_int_equal(ledger_restore(ledger, &b, at_s(100)), 0);
-    assert_int_equal(ledger_restore(ledger, &d, at_s(100)), 0);
+    assert_int_equal(ledger_restore(ledger, &b, 7, at_s(100)), 0);
+    assert_int_equal(ledger_restore(ledger, &d, 7, at_s(100)), 0);
     ask(ledger, "e", AC_POLICY_RECOMMEND, 1, 300, 100);
     assert_int_equal(pump(ledger, 100), 0);
     assert_int_equal(ledger_get(ledger, "d")->queue_position, 1);
@@ -59,7 +62,7 @@ static void restored_reservations_count_again(void **state)
 
     /* Whose time ran out while nobody looked goes at the first pump. */
     ledger = new_ledger();
-    assert_int_equal(ledger_restore(ledger, &a, at_s(1000)), 0);
+    assert_int_equal(ledger_restore(ledger, &a, 7, at_s(1000)), 0);
     assert_int_equal(pump(ledger, 1001), 1);
     ledger_free(ledger);
 }
@@ -267,7 +270,7 @@ static void failing_allocations(void **state)
             struct ledger_request request = request_of("s", AC_POLICY_RECOMMEND, 1, 10);
             fault_arm(FAULT_ALLOC, n);
             int r = operation == 0   ? ledger_request(ledger, &request, at_s(0), &a)
-                    : operation == 1 ? ledger_restore(ledger, &stored, at_s(0))
+                    : operation == 1 ? ledger_restore(ledger, &stored, 7, at_s(0))
                                      : ledger_set_used(ledger, "s", 1, 10 * MIB);
             hit = fault_disarm();
             assert_int_equal(r, hit ? -ENOMEM : 0);

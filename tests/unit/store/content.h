@@ -55,6 +55,7 @@ struct seen {
     uint64_t boot_id;
     struct ac_alert alerts[8];
     struct ac_allocation allocation;
+    uint32_t owner; /* of the allocation */
 };
 
 static inline int see_agent(

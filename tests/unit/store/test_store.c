@@ -48,10 +48,11 @@ static int see_alert(void *userdata, const struct ac_alert *alert)
     return ++seen->count == seen->stop_at ? 7 : 0;
 }
 
-static int see_allocation(void *userdata, const struct ac_allocation *allocation)
+static int see_allocation(void *userdata, const struct ac_allocation *allocation, uint32_t owner)
 {
     struct seen *seen = userdata;
     seen->allocation = *allocation;
+    seen->owner = owner;
     return ++seen->count == seen->stop_at ? 7 : 0;
 }
 
@@ -138,10 +139,10 @@ static void allocations_survive(void **state)
         .created_ns = 5,
         .expires_ns = 6,
         .explanation = "because"};
-    assert_int_equal(store_put_allocation(store, &allocation, NULL), 0);
+    assert_int_equal(store_put_allocation(store, &allocation, 1000, NULL), 0);
     struct ac_allocation other = allocation;
     snprintf(other.agent_id, sizeof(other.agent_id), "other");
-    assert_int_equal(store_put_allocation(store, &other, NULL), 0);
+    assert_int_equal(store_put_allocation(store, &other, UINT32_MAX, NULL), 0);
     assert_int_equal(store_remove_allocation(store, "other", NULL), 0);
     store_close(store);
     store = open_good(&directory);
@@ -149,6 +150,7 @@ static void allocations_survive(void **state)
     assert_int_equal(store_each_allocation(store, see_allocation, &seen, NULL), 0);
     assert_int_equal(seen.count, 1);
     assert_memory_equal(&seen.allocation, &allocation, sizeof(allocation));
+    assert_int_equal(seen.owner, 1000);
     store_close(store);
 }
 
@@ -259,7 +261,9 @@ static void newer_schema_is_refused(void **state)
     store_close(store);
     run_sql(&directory, "PRAGMA user_version = 1000");
     fails(&directory, -EPROTONOSUPPORT, "has schema version 1000");
-    run_sql(&directory, "PRAGMA user_version = 3");
+    char pragma[64];
+    snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", store_schema_version);
+    run_sql(&directory, pragma);
     store = open_good(&directory);
     assert_int_equal(count_agents(store), 1);
     store_close(store);
@@ -276,7 +280,10 @@ static void first_schema_is_taken_over(void **state)
         STORE_APPLICATION_ID);
     run_sql(&directory, identity);
     run_sql(&directory,
-        "INSERT INTO agent VALUES ('a', '', '', 'react', 0, 0, 0, 0, 0, 0, 0, x'', 1, 1);"
+        "INSERT INTO agent VALUES ('a', '', '', 'react', 0, 0, 0, 0, 7, 0, 0, x'', 1, 1);"
+        "INSERT INTO allocation VALUES ('a', 'alloc-1', 'strict', 'granted', 1, 1, 1, 1, 1, 1, 1, "
+        "0,"
+        " 1, 0, ''), ('b', 'alloc-2', 'strict', 'granted', 1, 1, 1, 1, 1, 1, 1, 0, 2, 0, '');"
         "INSERT INTO history_subject VALUES (1, 'a', 5, 6);"
         "INSERT INTO history_minute (minute, subject, samples) VALUES (5, 1, 60)");
     struct store *store = open_good(&directory);
@@ -284,6 +291,12 @@ static void first_schema_is_taken_over(void **state)
     assert_int_equal(store_each_agent(store, see_agent, &seen, NULL), 0);
     assert_int_equal(seen.count, 1);
     assert_true(seen.added.wall_ns == 1 && seen.added.boot_ns == 0);
+    seen = (struct seen){.stop_at = 1};
+    assert_int_equal(store_each_allocation(store, see_allocation, &seen, NULL), 7);
+    assert_int_equal(seen.owner, 7); /* of the agent that has it */
+    seen.stop_at = 0;
+    assert_int_equal(store_each_allocation(store, see_allocation, &seen, NULL), 0);
+    assert_true(seen.owner == UINT32_MAX); /* nobody's that is known */
     assert_int_equal(store_verify(store, NULL), 0);
     store_close(store);
     run_sql(&directory, "CREATE TABLE history_subject (x); CREATE TABLE history_minute (x);"
