@@ -61,7 +61,11 @@ struct config {
     struct {
         uint64_t recent_ns;           /* history.recent [1h] every tick, in memory */
         uint64_t recent_budget_bytes; /* recent_budget [16M] */
+        uint64_t raw_ns;              /* history.raw [48h] every tick, on disk */
         uint64_t minutes_ns;          /* history.minutes [14d] minute rows, on disk */
+        uint64_t hours_ns;            /* history.hours [30d] */
+        uint64_t days_ns;             /* history.days [730d] */
+        uint64_t budget_bytes;        /* history.budget [4G] of history.db */
         bool full_sync;               /* history.full_sync [false] */
     } history;
     struct {

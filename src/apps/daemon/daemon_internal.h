@@ -42,6 +42,7 @@ struct daemon {
     bool restoring;                 /* agents that are added now were there before */
     struct trouble state_trouble;   /* everything is written again when the store works */
     struct trouble history_trouble; /* it has a gap until it works */
+    bool history_cut;               /* the log told that it is over its budget */
     uint64_t events_lost;           /* as known when the store was last in step */
     struct mono opened;             /* when the start began */
     bool learnt;                    /* runs have ended since the learnt state was last written */

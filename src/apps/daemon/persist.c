@@ -29,7 +29,11 @@ int persist_open(struct daemon *daemon, struct ac_error *error)
     if (!state_wanted(daemon))
         return history_open(NULL, &(struct history_options){0}, &daemon->history, error);
     struct store_options options = {.directory = daemon->config.state, .full_sync = true};
-    struct history_options history = {.keep_minutes_ns = daemon->config.history.minutes_ns,
+    struct history_options history = {.keep_raw_ns = daemon->config.history.raw_ns,
+        .keep_minutes_ns = daemon->config.history.minutes_ns,
+        .keep_hours_ns = daemon->config.history.hours_ns,
+        .keep_days_ns = daemon->config.history.days_ns,
+        .budget_bytes = daemon->config.history.budget_bytes,
         .full_sync = daemon->config.history.full_sync,
         .background = true};
     int r = store_open(&options, &daemon->store, error);
@@ -384,6 +388,19 @@ static void write_history(struct daemon *daemon, struct moment now)
         trouble_ends(daemon, &daemon->history_trouble, &history_words);
 }
 
+/* Once: what is kept then changes with every minute. */
+static void tell_budget(struct daemon *daemon)
+{
+    struct history_status status;
+    history_status(daemon->history, &status);
+    if (daemon->history_cut || status.raw_since_ns == 0)
+        return;
+    daemon->history_cut = true;
+    log_event(LOG_LEVEL_WARNING,
+        "history reached its budget: old measurements go before their time",
+        log_uint("history.budget", daemon->config.history.budget_bytes));
+}
+
 void persist_tick(struct daemon *daemon, struct moment now)
 {
     struct ac_error error;
@@ -396,6 +413,7 @@ void persist_tick(struct daemon *daemon, struct moment now)
     if (!state_works(daemon) || mono_since(now.mono, daemon->saved) < interval)
         return;
     daemon->saved = now.mono;
+    tell_budget(daemon);
     int r = save_learnt(daemon, &error);
     if (r == 0)
         r = store_trim_alerts(daemon->store, now.wall_ns - ALERTS_KEPT_NS, &error);

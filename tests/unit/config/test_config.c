@@ -51,7 +51,11 @@ static void defaults_are_the_guides(void **state)
     assert_int_equal(config.scaling.minimum, 1);
     assert_true(config.history.recent_ns == 3600 * NS_PER_SEC);
     assert_true(config.history.recent_budget_bytes == 16 << 20);
+    assert_true(config.history.raw_ns == 48 * 3600 * NS_PER_SEC);
     assert_true(config.history.minutes_ns == 14 * 86400 * NS_PER_SEC);
+    assert_true(config.history.hours_ns == 30 * 86400 * NS_PER_SEC);
+    assert_true(config.history.days_ns == 730 * 86400 * NS_PER_SEC);
+    assert_int_equal(config.history.budget_bytes, 4ull << 30);
     assert_false(config.history.full_sync);
     assert_null(config.http.listen);
     assert_null(config.http.token_file);
@@ -75,6 +79,7 @@ static void every_setting_is_read(void **state)
         "scaling:\n  up_threshold: 80\n  down_threshold: 10\n  cooldown: 0\n  target_percent: 60\n"
         "  stabilization: 5m\n  step: 2\n  minimum: 3\n  maximum: 9\n"
         "history:\n  recent: 2h\n  recent_budget: 1.5G\n  minutes: 30d\n  full_sync: yes\n"
+        "  raw: 72h\n  hours: 60d\n  days: 1000d\n  budget: 64M\n"
         "http:\n  listen: \"[::1]:9464\"\n  token_file: '/etc/t'\n  tls_certificate: /c\n"
         "  tls_key: /k\n");
     assert_string_equal(c.socket, "/tmp/a.sock");
@@ -110,7 +115,11 @@ static void every_setting_is_read(void **state)
     assert_int_equal(c.scaling.maximum, 9);
     assert_true(c.history.recent_ns == 7200 * NS_PER_SEC);
     assert_true(c.history.recent_budget_bytes == 3ull << 29);
+    assert_true(c.history.raw_ns == 72 * 3600 * NS_PER_SEC);
     assert_true(c.history.minutes_ns == 30 * 86400 * NS_PER_SEC);
+    assert_true(c.history.hours_ns == 60 * 86400 * NS_PER_SEC);
+    assert_true(c.history.days_ns == 1000 * 86400 * NS_PER_SEC);
+    assert_int_equal(c.history.budget_bytes, 64 << 20);
     assert_true(c.history.full_sync);
     assert_string_equal(c.http.listen, "[::1]:9464");
     assert_string_equal(c.http.token_file, "/etc/t");
