@@ -75,9 +75,11 @@ def cases_of_run(run, prefix):
 
 
 def list_tests(folder):
-    """Tests of a meson build directory: name, suites (without the project's prefix), program."""
+    """Tests of a meson build directory: name, suites (without the project's prefix), program, and
+    the modules that it loads."""
     out = subprocess.run(["meson", "introspect", "--tests", str(folder)], capture_output=True, check=True).stdout
-    return [{"name": t["name"], "suites": [s.split(":")[-1] for s in t["suite"]], "program": t["cmd"][0]}
+    return [{"name": t["name"], "suites": [s.split(":")[-1] for s in t["suite"]], "program": t["cmd"][0],
+             "modules": [a for a in t["cmd"][1:] if a.endswith(".so")]}
             for t in json.loads(out)]
 
 

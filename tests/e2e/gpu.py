@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import tap
+from daemon_api import ticks
 from tap import check, equal, run, test, wait_for
 
 STANDIN = os.path.abspath(sys.argv[3])
@@ -86,6 +87,20 @@ def metrics_of(daemon):
         return ""
     return subprocess.run(["curl", "-s", "--unix-socket", daemon.socket, "http://x/metrics"],
                           capture_output=True, check=True, text=True).stdout
+
+
+@test
+def a_driver_that_hangs():
+    """while the driver hangs the daemon answers, measures, and ends when it is told to"""
+    script()
+    daemon = daemon_with(STANDIN)
+    root, _ = tree(daemon, "trainer")
+    script(f"{root} 100 30")
+    wait_for("figures", lambda: gpu(daemon, "trainer") == (100, 30))
+    script("hang")
+    ticks(daemon, 30)  # the driver is asked about once a second
+    equal(gpu(daemon, "trainer"), (100, 30))
+    equal(daemon.stop(), 0)
 
 
 @test

@@ -240,16 +240,29 @@ static bool record_wants(void *userdata, int32_t pid, uint64_t start_ticks, int3
            registry_slot_of(registry, ppid, 0) != 0;
 }
 
-/* A library that was named must work; without another one GPU use is unknown. */
-static int open_meters(struct recording *recording, struct ac_error *error)
+/* A library that was named must work; without another one GPU use is unknown. The first sample has
+ * what GPUs are used for already, unless the driver is slow. */
+static int open_gpu(struct recording *recording, struct ac_error *error)
 {
     const char *library = recording->options->gpu;
-    if (strcmp(library, "off") != 0) {
-        int r = gpu_meter_open(library, &recording->gpu, error);
-        if (r < 0 && (r == -ENOMEM || strcmp(library, "auto") != 0))
-            return r;
-    }
-    int r = pss_reader_new(recording->proc_fd, PSS_BUDGET_PERCENT, clock_mono(), &recording->pss);
+    if (strcmp(library, "off") == 0)
+        return 0;
+    int r = gpu_meter_open(library, &recording->gpu, error);
+    if (r < 0)
+        return r == -ENOMEM || strcmp(library, "auto") != 0 ? r : 0;
+    r = gpu_meter_start(recording->gpu);
+    if (r < 0)
+        return error_errno(error, r, "reading GPU use");
+    gpu_meter_wait(recording->gpu, NS_PER_SEC);
+    return 0;
+}
+
+static int open_meters(struct recording *recording, struct ac_error *error)
+{
+    int r = open_gpu(recording, error);
+    if (r < 0)
+        return r;
+    r = pss_reader_new(recording->proc_fd, PSS_BUDGET_PERCENT, clock_mono(), &recording->pss);
     return r < 0 ? error_errno(error, r, "record") : 0;
 }
 

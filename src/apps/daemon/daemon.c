@@ -419,6 +419,8 @@ static int daemon_open(struct daemon *daemon, struct ac_error *error)
         r = privileges_drop(error);
     if (r == 0)
         r = open_pss(daemon, error);
+    if (r == 0)
+        gpu_start(daemon);
     return r;
 }
 

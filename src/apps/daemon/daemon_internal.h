@@ -140,6 +140,9 @@ void groups_close(struct daemon *daemon);
 /* Looks for GPUs, as the configuration says. Without one nothing is said in "auto". */
 void gpu_open(struct daemon *daemon);
 
+/* Begins to read them. Its thread has what privileges are left. */
+void gpu_start(struct daemon *daemon);
+
 /* Adds what processes use of GPUs to a sample. */
 void gpu_fill(struct daemon *daemon, struct sample *sample);
 
