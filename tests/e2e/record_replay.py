@@ -180,7 +180,7 @@ def bad_input():
     rows = [
         (("record", present), 1, "--force"),
         (("record", os.path.join(HERE, "a"), "--attach", "x"), 2, "ID=PID"),
-        (("record", os.path.join(HERE, "b"), "--attach", "x y=1"), 2, "agent_id"),
+        (("record", os.path.join(HERE, "b"), "--attach", "x y=1"), 2, "agent id"),
         (("record", os.path.join(HERE, "c"), "--no-daemon", "--attach", "x=99999999"), 4,
          "99999999"),
         (("record", os.path.join(HERE, "d"), "--interval", "1ms"), 2, "--interval"),
@@ -196,6 +196,35 @@ def bad_input():
     equal(os.path.getsize(present), before, "the recording that was there")
     for name in "abcd":
         check(not os.path.exists(os.path.join(HERE, name)), name, "was left behind")
+
+
+@test
+def what_was_recorded_before_is_kept():
+    """--force gives up the old recording for a new one only, and nothing but a recording"""
+    path = os.path.join(tap.directory(), "old.rec")
+    equal(run("record", "--no-daemon", "-n", "1", path).returncode, 0)
+    with open(path, "rb") as file:
+        old = file.read()
+    for wrong, status in ((("--attach", "nonsense"), 2), (("--attach", "a b=1"), 2),
+                          (("--attach", "x=99999999"), 4), (("--gpu", "/nonexistent"), 1)):
+        result = run("record", "--force", "--no-daemon", "-n", "1", *wrong, path)
+        equal(result.returncode, status, f"{wrong} {result.stderr}")
+        with open(path, "rb") as file:
+            equal(file.read(), old, wrong)
+        equal(os.listdir(os.path.dirname(path)), ["old.rec"], wrong)
+    result = run("record", "--force", "--no-daemon", "-n", "2", "-i", "50ms", path)
+    equal(result.returncode, 0, result.stderr)
+    equal(os.listdir(os.path.dirname(path)), ["old.rec"])
+    check(os.path.getsize(path) > len(old) and os.stat(path).st_mode & 0o777 == 0o600, path)
+    replayed(path)
+    pipe, link = path + ".pipe", path + ".link"
+    os.mkfifo(pipe)
+    os.symlink(path, link)
+    for other in (pipe, link, os.path.dirname(path)):
+        result = run("record", "--force", "--no-daemon", "-n", "1", other)
+        equal(result.returncode, 1, other)
+        check("no regular file" in result.stderr, result.stderr)
+        check(os.path.lexists(other), other)
 
 
 tap.main()

@@ -8,8 +8,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "apps/cli/cli.h"
@@ -48,7 +50,7 @@ static const struct opt record_table[] = {
     {"gpu", 0, OPT_TEXT, "LIBRARY", "read GPU use through it: a path, auto, or off", RECORD(gpu), 0,
         0},
     {"no-daemon", 0, OPT_FLAG, NULL, "do not ask a daemon for its agents", RECORD(no_daemon), 0, 0},
-    {"force", 'f', OPT_FLAG, NULL, "overwrite FILE", RECORD(force), 0, 0},
+    {"force", 'f', OPT_FLAG, NULL, "replace FILE, once something is recorded", RECORD(force), 0, 0},
     {NULL},
 };
 
@@ -65,6 +67,8 @@ struct recording {
     int proc_fd;
     uint64_t samples;
     bool with_daemon;
+    const char *path;
+    struct buf part; /* what is written instead of a file that exists, up to the first sample */
 };
 
 /* Hands who came and went to the collector and to the file. Returns 0 or -errno. */
@@ -102,19 +106,41 @@ static int add_agent(
     return core_agent_add(recording->core, &spec, clock_moment(), NULL, error);
 }
 
+static int parse_attach(const struct cli *cli, const char *item, struct agent_spec *ret_spec)
+{
+    const char *equals = strchr(item, '=');
+    struct agent_spec spec = {0};
+    uint64_t pid;
+    if (!equals || equals == item || equals - item > AC_AGENT_ID_MAX ||
+        parse_u64(equals + 1, strlen(equals + 1), &pid) < 0 || pid < 1 || pid > INT32_MAX)
+        return cli_usage(cli, "--attach: \"%s\" is not ID=PID", item);
+    snprintf(spec.id, sizeof(spec.id), "%.*s", (int)(equals - item), item);
+    if (!ac_agent_id_valid(spec.id))
+        return cli_check_id(cli, spec.id);
+    spec.root_pid = (int32_t)pid;
+    *ret_spec = spec;
+    return 0;
+}
+
+/* Before anything is written. */
+static int check_attached(const struct cli *cli, const struct opt_list *list)
+{
+    struct agent_spec spec;
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < list->n_items; i++)
+        code = parse_attach(cli, list->items[i], &spec);
+    return code;
+}
+
 static int add_attached(struct recording *recording)
 {
     const struct opt_list *list = &recording->options->attach;
     struct ac_error error = {0};
     for (size_t i = 0; i < list->n_items; i++) {
-        const char *item = list->items[i], *equals = strchr(item, '=');
-        struct agent_spec spec = {0};
-        uint64_t pid;
-        if (!equals || equals == item || equals - item > AC_AGENT_ID_MAX ||
-            parse_u64(equals + 1, strlen(equals + 1), &pid) < 0 || pid < 1 || pid > INT32_MAX)
-            return cli_usage(recording->cli, "--attach: \"%s\" is not ID=PID", item);
-        snprintf(spec.id, sizeof(spec.id), "%.*s", (int)(equals - item), item);
-        spec.root_pid = (int32_t)pid;
+        struct agent_spec spec;
+        int code = parse_attach(recording->cli, list->items[i], &spec);
+        if (code != 0)
+            return code;
         int r = add_agent(recording, &spec, &error);
         if (r < 0)
             return cli_fail(recording->cli,
@@ -208,6 +234,15 @@ static bool wait_until(int signal_fd, uint64_t due_ns)
     }
 }
 
+/* What was recorded before is given up for something, not for nothing. */
+static int put_in_place(struct recording *recording)
+{
+    if (recording->part.size > 0 && rename(recording->part.data, recording->path) < 0)
+        return -errno;
+    buf_clear(&recording->part);
+    return 0;
+}
+
 static int record_loop(struct recording *recording)
 {
     const struct record_options *options = recording->options;
@@ -222,6 +257,8 @@ static int record_loop(struct recording *recording)
         return -errno;
     for (;;) {
         int r = take_sample(recording);
+        if (r == 0)
+            r = put_in_place(recording);
         if (r < 0)
             return r;
         print_progress(recording, false);
@@ -302,32 +339,68 @@ static void record_close(struct recording *recording)
     gpu_meter_close(recording->gpu);
     pss_reader_free(recording->pss);
     core_free(recording->core);
+    buf_done(&recording->part);
     io_closep(&recording->proc_fd);
+}
+
+/* Returns 0 or an exit status after printing why. */
+static int open_file(struct recording *recording, int *ret_fd)
+{
+    const struct cli *cli = recording->cli;
+    const char *path = recording->path;
+    struct stat status;
+    int fd = io_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (fd == -EEXIST && !recording->options->force)
+        return cli_fail(cli, EXIT_FAILED, "%s exists; --force overwrites it", path);
+    if (fd == -EEXIST) {
+        if (lstat(path, &status) < 0)
+            return cli_fail(cli, EXIT_FAILED, "%s: %s", path, strerror(errno));
+        if (!S_ISREG(status.st_mode))
+            return cli_fail(cli, EXIT_FAILED, "%s is no regular file, and is left as it is", path);
+        if (buf_printf(&recording->part, "%s.XXXXXX", path) < 0)
+            return cli_fail(cli, EXIT_FAILED, "out of memory");
+        fd = mkostemp(recording->part.data, O_CLOEXEC);
+        if (fd < 0) {
+            path = recording->part.data;
+            fd = -errno;
+        }
+    }
+    if (fd < 0)
+        return cli_fail(cli, EXIT_FAILED, "%s: %s", path, strerror(-fd));
+    *ret_fd = fd;
+    return 0;
 }
 
 static int record_run(struct cli *cli, void *data, char **operands, int n_operands)
 {
     const struct record_options *options = data;
-    struct recording recording = {
-        .cli = cli, .options = options, .proc_fd = -1, .with_daemon = !options->no_daemon};
+    struct recording recording = {.cli = cli,
+        .options = options,
+        .proc_fd = -1,
+        .with_daemon = !options->no_daemon,
+        .path = operands[0]};
     struct ac_error error = {0};
+    int fd cleanup_close = -1;
     (void)n_operands;
-    int fd cleanup_close = io_openat(
-        AT_FDCWD, operands[0], O_WRONLY | O_CREAT | (options->force ? O_TRUNC : O_EXCL), 0600);
-    if (fd == -EEXIST)
-        return cli_fail(cli, EXIT_FAILED, "%s exists; --force overwrites it", operands[0]);
-    if (fd < 0)
-        return cli_fail(cli, EXIT_FAILED, "%s: %s", operands[0], strerror(-fd));
+    int code = check_attached(cli, &options->attach);
+    if (code == 0)
+        code = open_file(&recording, &fd);
+    if (code != 0) {
+        buf_done(&recording.part);
+        return code;
+    }
     int r = record_open(&recording, fd, &error);
-    int code = r < 0 ? cli_fail(cli, EXIT_FAILED, "%s", error.message) : add_attached(&recording);
+    code = r < 0 ? cli_fail(cli, EXIT_FAILED, "%s", error.message) : add_attached(&recording);
     if (code == 0) {
         r = record_loop(&recording);
         print_progress(&recording, true);
         if (r < 0)
-            code = cli_fail(cli, EXIT_FAILED, "%s: %s", operands[0], strerror(-r));
+            code = cli_fail(cli, EXIT_FAILED, "%s: %s", recording.path, strerror(-r));
     }
-    if (recording.samples == 0)
-        unlink(operands[0]); /* nothing was recorded: leave nothing */
+    if (recording.part.size > 0)
+        unlink(recording.part.data);
+    else if (recording.samples == 0)
+        unlink(recording.path); /* nothing was recorded: leave nothing */
     record_close(&recording);
     return code;
 }
