@@ -326,6 +326,22 @@ def ends_with_its_signal_and_terminal():
 
 
 @test
+def ends_without_its_terminal():
+    """a terminal that goes ends top also where SIGHUP is ignored"""
+    script = f"trap '' HUP; exec {tap.AGENTCORE} --socket {daemon.socket} top -d 1h"
+    screen = Screen(program=["sh", "-c", script])
+    screen.wait("the picture", lambda lines: len(table(lines)) > 10)
+    os.close(screen.fd)
+    try:
+        wait_for("the end", lambda: os.waitid(os.P_PID, screen.pid,
+                                              os.WEXITED | os.WNOHANG | os.WNOWAIT), 20)
+    finally:
+        os.kill(screen.pid, signal.SIGKILL)
+        status = os.waitpid(screen.pid, 0)[1]
+    equal(os.waitstatus_to_exitcode(status), 0)
+
+
+@test
 def unknown_terminal():
     """on a terminal of unknown type top prints plain tables"""
     screen = Screen("-n", "1", env={"TERM": "no-such-terminal"})

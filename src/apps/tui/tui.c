@@ -4,6 +4,7 @@
 #include <curses.h>
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,13 +189,21 @@ static int key_of(int key)
     }
 }
 
+/* A terminal that hung up reads as empty, at once and without an error. */
+static bool terminal_gone(void)
+{
+    struct pollfd input = {.fd = STDIN_FILENO};
+    return poll(&input, 1, 0) > 0 && (input.revents & (POLLHUP | POLLERR | POLLNVAL));
+}
+
 int tui_key(struct tui *tui, int timeout_ms)
 {
     (void)tui;
     timeout(timeout_ms);
     errno = 0;
     int key = getch();
-    if (key == ERR && errno != EINTR && errno != EAGAIN && errno != 0)
+    bool failed = key == ERR && errno != EINTR && errno != EAGAIN && errno != 0;
+    if (failed || (key == ERR && terminal_gone()))
         return TUI_CLOSED;
     return key == ERR ? TUI_NO_KEY : key_of(key);
 }
