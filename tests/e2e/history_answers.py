@@ -3,6 +3,7 @@
 stand-in for the daemon gives such answers at will."""
 import json
 import os
+import pty
 import socketserver
 import threading
 import time
@@ -111,6 +112,48 @@ def a_cut_export_leaves_no_file():
     with open(path, encoding="utf-8") as file:
         equal(file.read(), "old")
     equal(StandIn(answers()).run("history", "export", path).code, 0)
+
+
+def on_a_terminal(daemon, *arguments):
+    """What a command writes to a terminal."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(tap.AGENTCORE, [tap.AGENTCORE, "--socket", daemon.path, *arguments],
+                  tap.ENVIRONMENT)
+    out = b""
+    while True:
+        try:
+            block = os.read(fd, 65536)
+        except OSError:  # the terminal of a process that ended
+            block = b""
+        if not block:
+            break
+        out += block
+    os.close(fd)
+    equal(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0, out)
+    return out.decode()
+
+
+@test
+def names_cannot_speak_to_the_terminal():
+    """labels and ids of others are escaped on a terminal in every format, and only there"""
+    evil = "\x1b]0;PWNED\x07\x1b[31m\x9b2J\u202ered\r\nx\"y"
+    answer = answers()
+    answer["/v1/usage"] = {**totals, "by": "label:team", "rows": [{"name": evil, **SUM}]}
+    answer["/v1/agents/a/history"] = answer["/v1/agents/b/history"] = {**history, "subject": evil}
+    answer["/v1/history/top"] = {"metric": "cpu", "aggregate": "mean", "unit": "cores", **INFO, **SPAN,
+                                 "top": [{"agent_id": evil, "value": 1.0}]}
+    daemon = StandIn(answer)
+    for form in ("table", "csv", "json", "openmetrics"):
+        for command in (["usage", "--by", "label:team"], ["history", "a", "b"],
+                        ["history", "--top", "3"]):
+            out = on_a_terminal(daemon, *command, "--format", form, "--color", "never")
+            check(not set(out) & set("\x1b\x07\x9b\u202e"), command, form, repr(out))
+            check("PWNED" in out, command, form, repr(out))
+    text = daemon.run("usage", "--format", "csv").out
+    check(evil.replace('"', '""') in text, repr(text))
+    text = daemon.run("usage", "--format", "openmetrics").out
+    check(evil.replace('"', '\\"').replace("\n", "\\n") in text, repr(text))
 
 
 @test

@@ -34,7 +34,8 @@ static void print_agent(const struct cli *cli, const json_t *agent)
 {
     if (!cli->common.json)
         return;
-    char *text = json_dumps(agent, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *text = json_dumps(agent,
+        JSON_COMPACT | JSON_REAL_PRECISION(15) | (isatty(STDERR_FILENO) ? JSON_ENSURE_ASCII : 0));
     if (text)
         fprintf(stderr, "%s\n", text);
     free(text);

@@ -131,8 +131,9 @@ static int print_people(const struct cli *cli, const json_t *answer)
 
 static void print_quoted(const char *text)
 {
+    struct buf safe CLEANUP(buf_done) = {0};
     putchar('"');
-    for (const char *c = text ? text : ""; *c; c++) {
+    for (const char *c = text_for(stdout, text, &safe); *c; c++) {
         if (*c == '"')
             putchar('"');
         putchar(*c);

@@ -7,7 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "apps/cli/text.h"
 #include "base/error.h"
+#include "base/mem.h"
 #include "base/parse.h"
 
 #define MIB        1048576.0
@@ -96,8 +98,9 @@ void om_write_sample(
 
 static void write_label(FILE *out, const struct om_label *label)
 {
+    struct buf safe CLEANUP(buf_done) = {0};
     fprintf(out, "%s=\"", label->key);
-    for (const char *c = label->value; *c; c++) {
+    for (const char *c = text_for(out, label->value, &safe); *c; c++) {
         if (*c == '"' || *c == '\\')
             fputc('\\', out);
         if (*c == '\n')

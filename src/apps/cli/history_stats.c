@@ -48,16 +48,23 @@ static void print_number(double value)
         putchar(',');
 }
 
+/* Ids and words of the API need no quotes. */
+static void print_word(const char *before, const char *word)
+{
+    struct buf safe CLEANUP(buf_done) = {0};
+    printf("%s%s", before, text_for(stdout, word, &safe));
+}
+
 /* ---- The largest */
 
 static void print_top_csv(const json_t *answer)
 {
     const json_t *rows = field_get(answer, "top");
-    printf("agent,%s\n", field_text(answer, "aggregate"));
+    print_word("agent,", field_text(answer, "aggregate"));
+    putchar('\n');
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
-        const char *id = field_text(row, "agent_id");
-        fputs(id ? id : "", stdout); /* ids need no quotes */
+        print_word("", field_text(row, "agent_id"));
         print_number(field_number(row, "value"));
         putchar('\n');
     }
@@ -230,10 +237,10 @@ static void print_quantile_csv(const json_t *answers)
     puts("metric,quantile,value,unit,error_bound,subjects");
     for (size_t i = 0; i < json_array_size(answers); i++) {
         const json_t *answer = json_array_get(answers, i);
-        fputs(field_text(answer, "metric"), stdout);
+        print_word("", field_text(answer, "metric"));
         print_number(field_number(answer, "q"));
         print_number(field_number(answer, "value"));
-        printf(",%s", field_text(answer, "unit"));
+        print_word(",", field_text(answer, "unit"));
         print_number(field_number(answer, "error_bound"));
         print_number(field_number(answer, "subjects"));
         putchar('\n');

@@ -185,12 +185,13 @@ void history_print_csv_head(const struct history_view *view, bool agents)
 void history_print_csv(const struct history_view *view, bool agents)
 {
     const json_t *points = field_get(view->answer, "points");
-    const char *subject = field_text(view->answer, "subject");
+    struct buf safe CLEANUP(buf_done) = {0};
+    const char *subject = text_for(stdout, field_text(view->answer, "subject"), &safe);
     for (size_t i = 0; i < json_array_size(points); i++) {
         const json_t *point = json_array_get(points, i);
         char time[TEXT_SHORT];
         if (agents)
-            printf("%s,", subject ? subject : ""); /* ids need no quotes */
+            printf("%s,", subject); /* ids need no quotes */
         fputs(text_rfc3339(time, field_time(point, "time")), stdout);
         print_number(field_number(point, "samples"));
         for (size_t j = 0; j < view->n_metrics * ARRAY_SIZE(parts); j++)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <wchar.h>
 
 #include "base/clock.h"
@@ -100,6 +101,18 @@ void text_safe(struct buf *out, const char *text)
         bytes += length;
         left -= length;
     }
+}
+
+const char *text_for(FILE *out, const char *text, struct buf *storage)
+{
+    const char *c = text ? text : "";
+    while (*c >= ' ' && *c <= '~')
+        c++;
+    if (*c == 0 || !isatty(fileno(out)))
+        return text ? text : "";
+    buf_clear(storage);
+    text_safe(storage, text);
+    return storage->failed ? "?" : storage->data;
 }
 
 /* Bytes and columns of the next character of a safe text. */

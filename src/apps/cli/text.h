@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 
@@ -28,6 +29,10 @@ bool text_is_utf8(void);
 /* Appends @text made safe: "\n" becomes "\\n", other control and format characters "\\x1b" or
  * "\\u{202e}", bytes that are no UTF-8 "\\xff". NULL appends "-". */
 void text_safe(struct buf *out, const char *text);
+
+/* For output that tools read, but people look at, too: @text as it is, or made safe (in @storage)
+ * where @out is a terminal. NULL is "". */
+const char *text_for(FILE *out, const char *text, struct buf *storage);
 
 /* The columns that a safe text takes on a terminal. */
 unsigned text_width(const char *safe);
