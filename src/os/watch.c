@@ -7,7 +7,8 @@
  * Samples that are asked for come at least 100 ms after the last one: the kernel counts a
  * machine's CPU time in hundredths of a second, and a rate over less time than a few of them says
  * 0 or 100 %. Counters of "high" and "max" may rise thousands of times a second; they ask for a
- * sample at most once a second, OOM kills always.
+ * sample at most once a second. OOM kills ask always, and do not wait: who computes rates knows
+ * how close samples are. Of many in a row, one in 100 ms does so.
  */
 #include "os/watch.h"
 
@@ -57,8 +58,8 @@ struct root {
 struct watch {
     int epoll_fd;
     int timer_fd;
-    int due_fd;          /* a timer: when a sample that was asked for too soon is due */
-    struct mono sampled; /* last; 0 = never */
+    int due_fd; /* a timer: when a sample that was asked for too soon is due */
+    struct watch_pace pace;
     uint32_t max_slot;
     size_t groups_max;
     size_t roots_max;
@@ -282,7 +283,7 @@ size_t watch_read(struct watch *watch, struct group_record **ret_records)
 {
     bool growing = watch->looks_wanted;
 
-    watch->sampled = clock_mono();
+    watch->pace.sampled = clock_mono();
     timer_set(watch->due_fd, 0);
     for (size_t i = 0; i < watch->n_groups;) {
         struct group *group = &watch->groups[i];
@@ -443,31 +444,33 @@ static bool limit_may_report(struct watch *watch)
 }
 
 /* Reads the counters, which also arms the descriptor again. */
-static bool on_events(struct watch *watch, struct group *group)
+static enum watch_urgency on_events(struct watch *watch, struct group *group)
 {
     struct cgroup_memory_events before = group->events;
 
     int r = cgroup_reader_events(group->reader, &group->events);
     if (r != CGROUP_READ) {
         epoll_leave(watch, cgroup_reader_events_fd(group->reader));
-        return r == CGROUP_GONE;
+        return r == CGROUP_GONE ? WATCH_TURN : WATCH_NONE;
     }
-    if (group->events.oom_kill != before.oom_kill || group->events.oom != before.oom)
-        return true;
+    if (group->events.oom_kill != before.oom_kill)
+        return WATCH_NOW;
+    if (group->events.oom != before.oom)
+        return WATCH_TURN;
     bool limit = group->events.high != before.high || group->events.max != before.max;
-    return limit && limit_may_report(watch);
+    return limit && limit_may_report(watch) ? WATCH_TURN : WATCH_NONE;
 }
 
-static bool on_pressure(struct watch *watch, struct group *group, uint32_t events)
+static enum watch_urgency on_pressure(struct watch *watch, struct group *group, uint32_t events)
 {
     if (!(events & EPOLLERR))
-        return true;
+        return WATCH_TURN;
     epoll_leave(watch, group->psi_fd);
     io_closep(&group->psi_fd);
-    return false;
+    return WATCH_NONE;
 }
 
-static bool on_event(struct watch *watch, const struct epoll_event *event)
+static enum watch_urgency on_event(struct watch *watch, const struct epoll_event *event)
 {
     agent_slot slot = (agent_slot)event->data.u64;
     struct group *group = group_find(watch, slot);
@@ -477,31 +480,53 @@ static bool on_event(struct watch *watch, const struct epoll_event *event)
     case KIND_TIMER:
         if (read(watch->timer_fd, &expirations, sizeof(expirations)) > 0)
             look(watch);
-        return false;
+        return WATCH_NONE;
     case KIND_DUE:
-        return read(watch->due_fd, &expirations, sizeof(expirations)) > 0;
+        return read(watch->due_fd, &expirations, sizeof(expirations)) > 0 ? WATCH_TURN : WATCH_NONE;
     case KIND_EVENTS:
-        return group && on_events(watch, group);
+        return group ? on_events(watch, group) : WATCH_NONE;
     case KIND_PRESSURE:
-        return group && on_pressure(watch, group, event->events);
+        return group ? on_pressure(watch, group, event->events) : WATCH_NONE;
     case KIND_ROOT:
         root_remove(watch, slot);
+        return WATCH_TURN;
+    }
+    return WATCH_NONE;
+}
+
+bool watch_pace_due(
+    struct watch_pace *pace, enum watch_urgency urgency, struct mono now, uint64_t *ret_wait_ns)
+{
+    uint64_t since = mono_since(now, pace->sampled);
+
+    *ret_wait_ns = 0;
+    if (urgency == WATCH_NONE)
+        return false;
+    if (pace->sampled.ns == 0 || since >= APART_NS)
+        return true;
+    if (urgency == WATCH_NOW &&
+        (pace->hurried.ns == 0 || mono_since(now, pace->hurried) >= APART_NS)) {
+        pace->hurried = now;
         return true;
     }
+    *ret_wait_ns = APART_NS - since;
     return false;
 }
 
 int watch_handle(struct watch *watch)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
-    bool now = false;
+    enum watch_urgency urgency = WATCH_NONE;
     int n = epoll_wait(watch->epoll_fd, events, EVENTS_AT_ONCE, 0);
 
-    for (int i = 0; i < n; i++)
-        now |= on_event(watch, &events[i]);
-    uint64_t since = mono_since(clock_mono(), watch->sampled);
-    if (!now || watch->sampled.ns == 0 || since >= APART_NS)
-        return now;
-    timer_set(watch->due_fd, APART_NS - since);
+    for (int i = 0; i < n; i++) {
+        enum watch_urgency of = on_event(watch, &events[i]);
+        urgency = MAX(urgency, of);
+    }
+    uint64_t wait_ns;
+    if (watch_pace_due(&watch->pace, urgency, clock_mono(), &wait_ns))
+        return 1;
+    if (wait_ns > 0)
+        timer_set(watch->due_fd, wait_ns);
     return 0;
 }

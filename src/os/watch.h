@@ -47,6 +47,18 @@ int watch_fd(const struct watch *watch);
  * watch_read); then the descriptor becomes readable when the next should be, within 100 ms. */
 int watch_handle(struct watch *watch);
 
+/* How soon an event wants a sample: when it is its turn; now. */
+enum watch_urgency { WATCH_NONE, WATCH_TURN, WATCH_NOW };
+
+struct watch_pace {
+    struct mono sampled; /* last; 0 = never */
+    struct mono hurried; /* when a sample was last wanted out of its turn; 0 = never */
+};
+
+/* Whether a sample is to be taken now; else, where one is wanted, in how long. For tests. */
+bool watch_pace_due(
+    struct watch_pace *pace, enum watch_urgency urgency, struct mono now, uint64_t *ret_wait_ns);
+
 /* ---- Looks */
 
 /* Called at each look, besides the look at groups. It may end looking by itself: see below. */

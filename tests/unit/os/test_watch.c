@@ -106,6 +106,31 @@ static void test_samples_are_kept_apart(void **state)
     watch_free(watch);
 }
 
+static void test_an_oom_kill_does_not_wait_its_turn(void **state)
+{
+    struct watch_pace pace = {0};
+    struct mono now = {1000 * NS_PER_SEC};
+    uint64_t wait_ns = 7;
+
+    (void)state;
+    assert_false(watch_pace_due(&pace, WATCH_NONE, now, &wait_ns));
+    assert_int_equal(wait_ns, 0);
+    assert_true(watch_pace_due(&pace, WATCH_TURN, now, &wait_ns)); /* the first */
+    pace.sampled = now;
+    now.ns += 30 * NS_PER_MSEC;
+    assert_false(watch_pace_due(&pace, WATCH_TURN, now, &wait_ns));
+    assert_int_equal(wait_ns, 70 * NS_PER_MSEC);
+    assert_true(watch_pace_due(&pace, WATCH_NOW, now, &wait_ns));
+    pace.sampled = now;
+    now.ns += 60 * NS_PER_MSEC;
+    assert_false(watch_pace_due(&pace, WATCH_NOW, now, &wait_ns)); /* one of many */
+    assert_int_equal(wait_ns, 40 * NS_PER_MSEC);
+    now.ns += wait_ns;
+    assert_true(watch_pace_due(&pace, WATCH_TURN, now, &wait_ns));
+    pace.sampled = now;
+    assert_true(watch_pace_due(&pace, WATCH_NOW, now, &wait_ns));
+}
+
 static void test_what_is_released_does_not_wake(void **state)
 {
     struct watch *watch = NULL;
@@ -213,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_a_gauge_keeps_its_range_and_whether_it_grows),
         cmocka_unit_test(test_the_end_of_a_process_wakes_once),
         cmocka_unit_test(test_samples_are_kept_apart),
+        cmocka_unit_test(test_an_oom_kill_does_not_wait_its_turn),
         cmocka_unit_test(test_what_is_released_does_not_wake),
         cmocka_unit_test(test_bad_slots_and_directories_are_refused),
         cmocka_unit_test(test_procfs_reads_groups_and_wakes),
