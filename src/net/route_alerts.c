@@ -130,8 +130,9 @@ struct stored_query {
     struct alerts_query wanted;
     struct found found;  /* those that live, as of the request */
     struct strmap *live; /* their ids: one may have resolved meanwhile */
-    struct strmap *own;  /* ids of the agents whose alerts are seen; NULL = everybody's */
-    struct buf live_ids, own_ids;
+    struct buf live_ids;
+    bool everybodys;
+    uint32_t uid; /* else whose are seen, beside the machine's */
 };
 
 static void stored_done(struct net_query *query)
@@ -139,14 +140,12 @@ static void stored_done(struct net_query *query)
     struct stored_query *stored = (struct stored_query *)query;
     mem_free(stored->found.alerts);
     strmap_free(stored->live);
-    strmap_free(stored->own);
     buf_done(&stored->live_ids);
-    buf_done(&stored->own_ids);
 }
 
 /* The last that resolved comes first, and none started after it ended: what is left cannot be
  * newer than what was found. */
-static int found_stored(void *userdata, const struct ac_alert *alert)
+static int found_stored(void *userdata, const struct ac_alert *alert, uint32_t owner_uid)
 {
     struct stored_query *stored = userdata;
     struct found *found = &stored->found;
@@ -155,7 +154,7 @@ static int found_stored(void *userdata, const struct ac_alert *alert)
     if (found->count == found->limit && alert->updated_ns < found->alerts[0].started_ns)
         return 1;
     if (alert->state != AC_ALERT_RESOLVED || !alert_fits(&stored->wanted, alert) ||
-        (stored->own && alert->agent_id[0] && !strmap_get(stored->own, alert->agent_id)) ||
+        (alert->agent_id[0] && !stored->everybodys && owner_uid != stored->uid) ||
         strmap_get(stored->live, alert->alert_id))
         return 0;
     return found_add(found, alert);
@@ -176,34 +175,22 @@ static int run_stored(struct net_query *query)
     return 0;
 }
 
-static int index_ids(const struct buf *ids, uint64_t seed, struct strmap **ret_map)
-{
-    if (ids->failed)
-        return -ENOMEM;
-    int r = strmap_new(seed, ret_map);
-    for (size_t i = 0; r == 0 && i < ids->size; i += strlen(ids->data + i) + 1)
-        r = strmap_put(*ret_map, ids->data + i, ids->data + i);
-    return r;
-}
-
 static int stored_fill(struct net_call *call, struct stored_query *stored)
 {
-    uint64_t seed = call->request->now.mono.ns;
-    const struct agent *agent;
     int r = find_live(call, &stored->found);
     for (size_t i = 0; i < stored->found.count; i++) {
         const char *id = stored->found.alerts[i].alert_id;
         buf_append(&stored->live_ids, id, strlen(id) + 1);
     }
     if (r == 0)
-        r = index_ids(&stored->live_ids, seed, &stored->live);
-    if (r < 0 || call->request->peer.privileged)
-        return r;
-    for (agent_slot at = 0; (agent = registry_next(core_registry(call->context->core), &at));) {
-        if (call_owns(call, agent))
-            buf_append(&stored->own_ids, agent->spec.id, strlen(agent->spec.id) + 1);
+        r = stored->live_ids.failed ? -ENOMEM
+                                    : strmap_new(call->request->now.mono.ns, &stored->live);
+    for (size_t i = 0; r == 0 && i < stored->live_ids.size;) {
+        char *id = stored->live_ids.data + i;
+        r = strmap_put(stored->live, id, id);
+        i += strlen(id) + 1;
     }
-    return index_ids(&stored->own_ids, seed, &stored->own);
+    return r;
 }
 
 static int list_stored(struct net_call *call, size_t limit)
@@ -217,6 +204,8 @@ static int list_stored(struct net_call *call, size_t limit)
     stored->store = call->context->store;
     stored->wanted = call->query.alerts;
     stored->found.limit = limit;
+    stored->everybodys = call->request->peer.privileged;
+    stored->uid = call->request->peer.uid;
     return stored_fill(call, stored);
 }
 

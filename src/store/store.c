@@ -26,7 +26,7 @@ static const char *const statements[SQL_COUNT] = {
     [SQL_PUT_AGENT] = "INSERT OR REPLACE INTO agent VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [SQL_REMOVE_AGENT] = "DELETE FROM agent WHERE id = ?",
     [SQL_EACH_AGENT] = "SELECT * FROM agent ORDER BY added_ns, id",
-    [SQL_PUT_ALERT] = "INSERT OR REPLACE INTO alert VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [SQL_PUT_ALERT] = "INSERT OR REPLACE INTO alert VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [SQL_EACH_ALERT] = "SELECT * FROM alert INDEXED BY alert_by_update WHERE updated_ns >= ? "
                        "ORDER BY updated_ns DESC LIMIT ?",
     [SQL_EACH_LIVE_ALERT] = "SELECT * FROM alert INDEXED BY alert_live WHERE updated_ns >= ? "

@@ -48,9 +48,11 @@ int store_each_agent(
     struct store *store, store_agent_fn each, void *userdata, struct ac_error *error);
 
 /* The newest state of an alert by its id; resolved ones stay until they are trimmed. Those with
- * their last transition at @since_ns or later, the newest transition first. */
-int store_put_alert(struct store *store, const struct ac_alert *alert, struct ac_error *error);
-typedef int (*store_alert_fn)(void *userdata, const struct ac_alert *alert);
+ * their last transition at @since_ns or later, the newest transition first. @owner_uid: whose the
+ * agent was; UINT32_MAX = not known, or the machine's. */
+int store_put_alert(
+    struct store *store, const struct ac_alert *alert, uint32_t owner_uid, struct ac_error *error);
+typedef int (*store_alert_fn)(void *userdata, const struct ac_alert *alert, uint32_t owner_uid);
 int store_each_alert(struct store *store, bool live_only, int64_t since_ns, uint32_t limit,
     store_alert_fn each, void *userdata, struct ac_error *error);
 

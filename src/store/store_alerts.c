@@ -6,7 +6,8 @@
 
 #include "store/store_sqlite.h"
 
-int store_put_alert(struct store *store, const struct ac_alert *alert, struct ac_error *error)
+int store_put_alert(
+    struct store *store, const struct ac_alert *alert, uint32_t owner_uid, struct ac_error *error)
 {
     sqlite3_stmt *statement cleanup_reset = NULL;
     int r = sql_get(store, SQL_PUT_ALERT, &statement, error);
@@ -26,6 +27,7 @@ int store_put_alert(struct store *store, const struct ac_alert *alert, struct ac
     bind_int(&binder, alert->started_ns);
     bind_int(&binder, alert->updated_ns);
     bind_int(&binder, alert->ended_ns);
+    bind_int(&binder, owner_uid);
     r = sql_bound(store, &binder, error);
     return r < 0 ? r : sql_run(store, statement, "storing an alert", error);
 }
@@ -41,7 +43,7 @@ static int state_from_name(const char *name, enum ac_alert_state *ret_state)
     return -EINVAL;
 }
 
-static bool read_alert(sqlite3_stmt *statement, struct ac_alert *ret_alert)
+static bool read_alert(sqlite3_stmt *statement, struct ac_alert *ret_alert, uint32_t *ret_owner)
 {
     struct reader reader = {.statement = statement};
     memset(ret_alert, 0, sizeof(*ret_alert));
@@ -58,6 +60,7 @@ static bool read_alert(sqlite3_stmt *statement, struct ac_alert *ret_alert)
     ret_alert->started_ns = read_int(&reader);
     ret_alert->updated_ns = read_int(&reader);
     ret_alert->ended_ns = read_int(&reader);
+    *ret_owner = read_u32(&reader);
     return !reader.damaged && known;
 }
 
@@ -76,13 +79,14 @@ int store_each_alert(struct store *store, bool live_only, int64_t since_ns, uint
         return r;
     for (;;) {
         struct ac_alert alert;
+        uint32_t owner;
         r = sql_step(store, statement, "reading alerts", error);
         if (r <= 0)
             return r;
-        if (!read_alert(statement, &alert))
+        if (!read_alert(statement, &alert, &owner))
             return error_set(error, -EUCLEAN,
                 "%s: damaged (a row of alert); move it aside to start anew", store->path);
-        r = each(userdata, &alert);
+        r = each(userdata, &alert, owner);
         if (r != 0)
             return r;
     }

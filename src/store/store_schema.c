@@ -62,5 +62,12 @@ static const char version_4[] =
     "UPDATE allocation SET owner_uid = (SELECT owner_uid FROM agent WHERE id = agent_id)"
     " WHERE agent_id IN (SELECT id FROM agent);";
 
-const char *const store_migrations[] = {version_1, version_2, version_3, version_4};
+/* The same of an alert. Those of agents that are known by now may have been another's of the name,
+ * where they began before. */
+static const char version_5[] =
+    "ALTER TABLE alert ADD COLUMN owner_uid INTEGER NOT NULL DEFAULT 4294967295;"
+    "UPDATE alert SET owner_uid = (SELECT owner_uid FROM agent WHERE id = agent_id)"
+    " WHERE EXISTS (SELECT 1 FROM agent WHERE id = agent_id AND added_ns <= started_ns);";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5};
 const int store_schema_version = ARRAY_SIZE(store_migrations);

@@ -106,4 +106,24 @@ def a_name_is_used_by_two():
     daemon.stop()
 
 
+def alerts_of(daemon, user, agent):
+    return {alert["id"] for alert in
+            daemon.json("alerts", "--all", "--agent", agent, user=user)["alerts"]}
+
+
+@test
+def alerts_of_a_name_that_two_used():
+    """alerts that resolved are seen by whom they concerned, not by who has the name by now"""
+    daemon = daemon_for_all()
+    use(daemon, ANN, "deploy", "--memory", "1K")
+    anns = wait_for("its alert", lambda: alerts_of(daemon, ANN, "deploy"))
+    equal(alerts_of(daemon, BOB, "deploy"), set())
+    use(daemon, BOB, "deploy", "--memory", "1K")
+    bobs = wait_for("its alert", lambda: alerts_of(daemon, BOB, "deploy"))
+    equal(anns & bobs, set())
+    equal(alerts_of(daemon, ANN, "deploy"), anns)
+    equal(alerts_of(daemon, 0, "deploy"), anns | bobs)
+    daemon.stop()
+
+
 tap.main()

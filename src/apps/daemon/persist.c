@@ -127,20 +127,20 @@ static int put_scale(struct daemon *daemon, struct ac_error *error)
     return store_put_blob(daemon->store, SCALE_BLOB, &scale, sizeof(scale), error);
 }
 
-int persist_put_ended(
-    struct daemon *daemon, const struct ac_alert *alert, int64_t now_ns, struct ac_error *error)
+int persist_put_ended(struct daemon *daemon, const struct ac_alert *alert, uint32_t owner_uid,
+    int64_t now_ns, struct ac_error *error)
 {
     struct ac_alert ended = *alert;
     ended.state = AC_ALERT_RESOLVED;
     ended.updated_ns = ended.ended_ns = now_ns;
-    return store_put_alert(daemon->store, &ended, error);
+    return store_put_alert(daemon->store, &ended, owner_uid, error);
 }
 
 static int write_event(struct daemon *daemon, const struct event *event, struct ac_error *error)
 {
     switch (event->kind) {
     case EVENT_ALERT:
-        return store_put_alert(daemon->store, &event->of.alert, error);
+        return store_put_alert(daemon->store, &event->of.alert, event->owner_uid, error);
     case EVENT_ALLOCATION:
         return sync_allocation(daemon, event->agent_id, error);
     case EVENT_SCALE:
@@ -212,12 +212,18 @@ struct live_alerts {
     struct ac_error *error;
 };
 
-static int end_if_dead(void *userdata, const struct ac_alert *alert)
+static int end_if_dead(void *userdata, const struct ac_alert *alert, uint32_t owner_uid)
 {
     const struct live_alerts *live = userdata;
     if (strmap_get(live->by_id, alert->alert_id))
         return 0;
-    return persist_put_ended(live->daemon, alert, live->now_ns, live->error);
+    return persist_put_ended(live->daemon, alert, owner_uid, live->now_ns, live->error);
+}
+
+static int put_live(struct daemon *daemon, const struct ac_alert *alert, struct ac_error *error)
+{
+    const struct agent *agent = registry_get(core_registry(daemon->core), alert->agent_id);
+    return store_put_alert(daemon->store, alert, agent ? agent->spec.owner_uid : UINT32_MAX, error);
 }
 
 static int write_alerts(struct daemon *daemon, struct ac_error *error)
@@ -234,7 +240,7 @@ static int write_alerts(struct daemon *daemon, struct ac_error *error)
         r = store_each_alert(daemon->store, true, 0, UINT32_MAX, end_if_dead, &live, error);
     cursor = 0;
     while (r == 0 && (alert = rules_next(core_rules(daemon->core), &cursor)))
-        r = store_put_alert(daemon->store, alert, error);
+        r = put_live(daemon, alert, error);
     strmap_free(live.by_id);
     return r;
 }

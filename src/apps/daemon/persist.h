@@ -21,7 +21,7 @@ int persist_sync_agent(struct daemon *daemon, const char *id, struct ac_error *e
 
 /* Ends an alert that the store takes for a live one and that is none any more: what ended it was
  * not written, or is unknown. 0, -errno. */
-int persist_put_ended(
-    struct daemon *daemon, const struct ac_alert *alert, int64_t now_ns, struct ac_error *error);
+int persist_put_ended(struct daemon *daemon, const struct ac_alert *alert, uint32_t owner_uid,
+    int64_t now_ns, struct ac_error *error);
 
 #endif

@@ -85,7 +85,7 @@ static int restore_agent(
     return 0;
 }
 
-static int restore_alert(void *userdata, const struct ac_alert *alert)
+static int restore_alert(void *userdata, const struct ac_alert *alert, uint32_t owner_uid)
 {
     struct restore *restore = userdata;
     struct core *core = restore->daemon->core;
@@ -99,7 +99,7 @@ static int restore_alert(void *userdata, const struct ac_alert *alert)
     bool over = (alert->agent_id[0] && !agent) || strcmp(alert->rule, STATE_RULE) == 0 ||
                 strcmp(alert->rule, HISTORY_RULE) == 0;
     if (over || rules_restore(core_rules(core), agent ? agent->slot : 0, alert, restore->now) < 0)
-        return persist_put_ended(restore->daemon, alert, restore->now.wall_ns, NULL);
+        return persist_put_ended(restore->daemon, alert, owner_uid, restore->now.wall_ns, NULL);
     core_restored_alert(core, alert, restore->now);
     return 0;
 }

@@ -358,7 +358,7 @@ static void test_pages_of_alerts(void **state)
         alert.started_ns = FIXTURE_WALL + at * 1000000000ll;
         alert.updated_ns = alert.ended_ns = alert.started_ns + i % 50 * 60000000000ll;
         snprintf(alert.alert_id, sizeof(alert.alert_id), "alert-%d", at);
-        assert_int_equal(store_put_alert(s->f->context.store, &alert, &error), 0);
+        assert_int_equal(store_put_alert(s->f->context.store, &alert, UINT32_MAX, &error), 0);
     }
     assert_int_equal(store_commit(s->f->context.store, &error), 0);
     for (bool more = true; more;) {
@@ -381,7 +381,7 @@ static void test_pages_of_alerts(void **state)
     fixture_expect(s->f, "GET", "/v1/alerts?limit=1001", NULL, 400, "1000", "limit");
 }
 
-static void put_resolved(struct stats_fixture *s, const char *id, const char *agent,
+static void put_resolved(struct stats_fixture *s, const char *id, const char *agent, uint32_t owner,
     enum ac_severity severity, int64_t started_ns)
 {
     struct ac_alert alert = {.rule = "memory",
@@ -393,7 +393,7 @@ static void put_resolved(struct stats_fixture *s, const char *id, const char *ag
         .ended_ns = started_ns};
     snprintf(alert.alert_id, sizeof(alert.alert_id), "%s", id);
     snprintf(alert.agent_id, sizeof(alert.agent_id), "%s", agent);
-    assert_int_equal(store_put_alert(s->f->context.store, &alert, NULL), 0);
+    assert_int_equal(store_put_alert(s->f->context.store, &alert, owner, NULL), 0);
 }
 
 static void expect_alerts(struct stats_fixture *s, const char *target, const char *ids)
@@ -407,29 +407,32 @@ static void expect_alerts(struct stats_fixture *s, const char *target, const cha
     json_decref(json);
 }
 
-/* A rare one is found however many there are, and only by those who may see it. */
+/* A rare one is found however many there are, and only by those whose agent it was about, whoever
+ * has its name by now. */
 static void test_rare_alerts(void **state)
 {
     struct stats_fixture *s = *state;
     char id[32];
     assert_int_equal(store_begin(s->f->context.store, NULL), 0);
-    put_resolved(s, "rare", "large", AC_EMERGENCY, FIXTURE_WALL);
-    put_resolved(s, "machine", "", AC_CRITICAL, FIXTURE_WALL + 1);
-    put_resolved(s, "of-gone", "gone", AC_CRITICAL, FIXTURE_WALL + 2);
+    put_resolved(s, "rare", "large", OTHER_UID, AC_EMERGENCY, FIXTURE_WALL);
+    put_resolved(s, "machine", "", UINT32_MAX, AC_CRITICAL, FIXTURE_WALL + 1);
+    put_resolved(s, "of-gone", "gone", OTHER_UID + 1, AC_CRITICAL, FIXTURE_WALL + 2);
+    put_resolved(s, "of-another", "large", OTHER_UID + 2, AC_INFO, FIXTURE_WALL + 3);
+    put_resolved(s, "unknown", "large", UINT32_MAX, AC_INFO, FIXTURE_WALL + 4);
     for (int i = 0; i < 12000; i++) {
         snprintf(id, sizeof(id), "many-%d", i);
-        put_resolved(s, id, "small", AC_WARNING, FIXTURE_WALL + 10 + i);
+        put_resolved(s, id, "small", 0, AC_WARNING, FIXTURE_WALL + 10 + i);
     }
     assert_int_equal(store_commit(s->f->context.store, NULL), 0);
     expect_alerts(s, "/v1/alerts?state=all&severity=emergency", "rare ");
-    expect_alerts(s, "/v1/alerts?state=all&agent=large", "rare ");
+    expect_alerts(s, "/v1/alerts?state=all&agent=large", "unknown of-another rare ");
     expect_alerts(s, "/v1/alerts?state=all&severity=critical", "of-gone machine ");
     expect_alerts(s, "/v1/alerts?state=all&limit=1", "many-11999 ");
     fixture_user(s->f, OTHER_UID);
     expect_alerts(s, "/v1/alerts?state=all", "machine rare ");
     expect_alerts(s, "/v1/alerts?state=live", "");
-    fixture_user(s->f, OTHER_UID + 1);
-    expect_alerts(s, "/v1/alerts?state=all", "machine ");
+    fixture_user(s->f, OTHER_UID + 1); /* whose agent is forgotten */
+    expect_alerts(s, "/v1/alerts?state=all", "of-gone machine ");
     fixture_user(s->f, 0);
 }
 
@@ -452,7 +455,7 @@ static void test_alerts_beside_the_loop(void **state)
         net_dispatch(&s->f->context, &request, &reply);
         struct net_query *query = TAKE_PTR(reply.query);
         assert_non_null(query);
-        put_resolved(s, alert.alert_id, "small", AC_WARNING, FIXTURE_WALL);
+        put_resolved(s, alert.alert_id, "small", 0, AC_WARNING, FIXTURE_WALL);
         if (cancelled)
             atomic_store(&query->why, "the client left");
         query_run(query);

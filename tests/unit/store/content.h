@@ -55,7 +55,7 @@ struct seen {
     uint64_t boot_id;
     struct ac_alert alerts[8];
     struct ac_allocation allocation;
-    uint32_t owner; /* of the allocation */
+    uint32_t owner; /* of the last allocation or alert */
 };
 
 static inline int see_agent(

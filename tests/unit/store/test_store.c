@@ -40,9 +40,10 @@ static void run_sql(const struct temporary *directory, const char *sql)
 
 /* ---- Agents, alerts, allocations ---------------------------------------------------------- */
 
-static int see_alert(void *userdata, const struct ac_alert *alert)
+static int see_alert(void *userdata, const struct ac_alert *alert, uint32_t owner)
 {
     struct seen *seen = userdata;
+    seen->owner = owner;
     if (seen->count < ARRAY_SIZE(seen->alerts))
         seen->alerts[seen->count] = *alert;
     return ++seen->count == seen->stop_at ? 7 : 0;
@@ -89,10 +90,10 @@ static void alerts_survive(void **state)
     struct store *store = open_good(&directory);
     for (int n = 1; n <= 6; n++) {
         struct ac_alert alert = make_alert(n, AC_ALERT_FIRING);
-        assert_int_equal(store_put_alert(store, &alert, NULL), 0);
+        assert_int_equal(store_put_alert(store, &alert, 1000u + (uint32_t)n, NULL), 0);
         alert = make_alert(n, n % 2 ? AC_ALERT_RESOLVED : AC_ALERT_FIRING);
         alert.acknowledged = n == 4;
-        assert_int_equal(store_put_alert(store, &alert, NULL), 0);
+        assert_int_equal(store_put_alert(store, &alert, 1000u + (uint32_t)n, NULL), 0);
     }
     store_close(store);
     store = open_good(&directory);
@@ -108,6 +109,7 @@ static void alerts_survive(void **state)
     assert_int_equal(store_each_alert(store, true, 104, 100, see_alert, &seen, NULL), 0);
     assert_int_equal(seen.count, 2);
     assert_string_equal(seen.alerts[1].alert_id, "alert-4");
+    assert_int_equal(seen.owner, 1004);
     seen = (struct seen){0};
     assert_int_equal(store_each_alert(store, false, 0, 3, see_alert, &seen, NULL), 0);
     assert_int_equal(seen.count, 3);
@@ -284,6 +286,9 @@ static void first_schema_is_taken_over(void **state)
         "INSERT INTO allocation VALUES ('a', 'alloc-1', 'strict', 'granted', 1, 1, 1, 1, 1, 1, 1, "
         "0,"
         " 1, 0, ''), ('b', 'alloc-2', 'strict', 'granted', 1, 1, 1, 1, 1, 1, 1, 0, 2, 0, '');"
+        "INSERT INTO alert VALUES ('al-1', 'a', 'r', 'cpu', 'info', 'resolved', 0, '', 0, 0, 1, 1, "
+        "1),"
+        " ('al-2', 'a', 'r', 'cpu', 'info', 'resolved', 0, '', 0, 0, 0, 2, 2);"
         "INSERT INTO history_subject VALUES (1, 'a', 5, 6);"
         "INSERT INTO history_minute (minute, subject, samples) VALUES (5, 1, 60)");
     struct store *store = open_good(&directory);
@@ -297,6 +302,10 @@ static void first_schema_is_taken_over(void **state)
     seen.stop_at = 0;
     assert_int_equal(store_each_allocation(store, see_allocation, &seen, NULL), 0);
     assert_true(seen.owner == UINT32_MAX); /* nobody's that is known */
+    assert_int_equal(store_each_alert(store, false, 2, 1, see_alert, &seen, NULL), 0);
+    assert_true(seen.owner == UINT32_MAX); /* began before the agent of that name did */
+    assert_int_equal(store_each_alert(store, false, 0, 2, see_alert, &seen, NULL), 0);
+    assert_int_equal(seen.owner, 7);
     assert_int_equal(store_verify(store, NULL), 0);
     store_close(store);
     run_sql(&directory, "CREATE TABLE history_subject (x); CREATE TABLE history_minute (x);"

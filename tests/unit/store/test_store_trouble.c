@@ -61,7 +61,7 @@ static int work(const struct temporary *directory)
     if (r == 0) {
         r = store_put_agent(store, &spec, at(1), 1, &error);
         if (r == 0)
-            r = store_put_alert(store, &alert, &error);
+            r = store_put_alert(store, &alert, 7, &error);
         if (r == 0)
             r = store_commit(store, &error);
         else
