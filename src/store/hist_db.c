@@ -176,19 +176,20 @@ static int set_up(struct hist_db *db, bool read_only, bool full_sync, struct ac_
     return r == 0 ? hist_db_spans(db, error) : r;
 }
 
-int hist_db_open(const char *path, const char *vfs, bool read_only, bool full_sync,
+int hist_db_open(int dir_fd, const char *path, const char *vfs, bool read_only, bool full_sync,
     struct hist_db *ret_db, struct ac_error *error)
 {
-    struct hist_db db = {.connection.lock_fd = -1};
-    int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    sql_know_full_disks();
+    struct hist_db db = {.connection = {.dir_fd = -1, .lock_fd = -1}};
+    int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
     db.connection.path = mem_strdup(path);
     if (db.connection.path == NULL)
         return error_set(error, -ENOMEM, "no memory");
-    int code = sqlite3_open_v2(path, &db.connection.db, flags | SQLITE_OPEN_NOMUTEX, vfs);
-    int r = code == SQLITE_OK ? 0 : sql_fail(&db.connection, code, "opening", error);
+    int r = read_only ? 0 : sql_make(dir_fd, HIST_FILE);
+    if (r == -EROFS || r == -EACCES) /* it may be there to be read */
+        r = 0;
+    r = r < 0 ? error_errno(error, r, "%s", path)
+              : sql_open(&db.connection, dir_fd, HIST_FILE, flags, vfs, error);
     if (r == 0) {
-        sqlite3_extended_result_codes(db.connection.db, 1);
         sqlite3_busy_timeout(db.connection.db, 2000);
         r = set_up(&db, read_only, full_sync, error);
     }

@@ -96,9 +96,10 @@ struct hist_db {
 
 #define HIST_META_WENT_BACK SERIES_COUNT /* behind the spans */
 
-/* Opens and migrates. @read_only: a second connection for queries. @vfs: NULL = SQLite's own.
+/* Opens history.db in the directory, whose descriptor must outlive it, and migrates. @path: for
+ * errors. @read_only: a further connection for queries. @vfs: see sql_open.
  * Returns 0; -EPROTONOSUPPORT for a newer schema; -errno. */
-int hist_db_open(const char *path, const char *vfs, bool read_only, bool full_sync,
+int hist_db_open(int dir_fd, const char *path, const char *vfs, bool read_only, bool full_sync,
     struct hist_db *ret_db, struct ac_error *error);
 void hist_db_close(struct hist_db *db);
 

@@ -81,6 +81,7 @@ struct history {
     pthread_mutex_t query_lock; /* .read_taken */
     bool read_taken;            /* .read is some query's */
     struct history_options options;
+    int dir_fd;
     int lock_fd;
     struct hist_db write;
     struct hist_db read;

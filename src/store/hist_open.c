@@ -28,17 +28,27 @@ static int make_path(struct store *store, const char *directory, struct buf *pat
     return buf_append_str(path, HIST_FILE);
 }
 
+/* That of the store is checked already. */
+static int open_directory(struct history *history, struct store *store, struct ac_error *error)
+{
+    const char *path = history->options.directory;
+    int fd = path == NULL ? fcntl(store->dir_fd, F_DUPFD_CLOEXEC, 0)
+                          : io_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return error_errno(error, path == NULL ? -errno : fd, "%s", path == NULL ? "state" : path);
+    history->dir_fd = fd;
+    return 0;
+}
+
 /* SQLite's own locks let two writers take turns; slots would not survive that. */
 static int lock_file(struct history *history, const char *path, struct ac_error *error)
 {
-    struct buf name CLEANUP(buf_done) = {0};
-    if (buf_printf(&name, "%s.lock", path) < 0)
-        return error_set(error, -ENOMEM, "no memory");
-    int fd = io_openat(AT_FDCWD, name.data, O_RDWR | O_CREAT, 0600);
+    static const char name[] = HIST_FILE ".lock";
+    int fd = io_openat(history->dir_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
     if (fd == -EROFS || fd == -EACCES)
-        fd = io_openat(AT_FDCWD, name.data, O_RDONLY, 0);
+        fd = io_openat(history->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
     if (fd < 0)
-        return error_errno(error, fd, "%s", name.data);
+        return error_errno(error, fd, "%s.lock", path);
     history->lock_fd = fd;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return error_set(error, -EBUSY, "%s: another process has this history open", path);
@@ -48,7 +58,6 @@ static int lock_file(struct history *history, const char *path, struct ac_error 
 static int init(struct history *history)
 {
     uint64_t seed = (uint64_t)clock_wall_ns();
-    history->lock_fd = -1;
     history->next_subject = 1;
     history->next_tenure = 1;
     history->before = &history->states[0];
@@ -68,11 +77,14 @@ static int open_file(struct history *history, struct store *store, struct ac_err
     const struct history_options *o = &history->options;
     if (make_path(store, o->directory, &path) < 0 || init(history) < 0)
         return error_set(error, -ENOMEM, "no memory");
-    int r = lock_file(history, path.data, error);
+    int r = open_directory(history, store, error);
     if (r == 0)
-        r = hist_db_open(path.data, o->vfs, false, o->full_sync, &history->write, error);
+        r = lock_file(history, path.data, error);
     if (r == 0)
-        r = hist_db_open(path.data, o->vfs, true, false, &history->read, error);
+        r = hist_db_open(
+            history->dir_fd, path.data, o->vfs, false, o->full_sync, &history->write, error);
+    if (r == 0)
+        r = hist_db_open(history->dir_fd, path.data, o->vfs, true, false, &history->read, error);
     if (r == 0)
         r = hist_recover(history, error);
     return r == 0 && o->background ? hist_worker_start(history) : r;
@@ -86,7 +98,7 @@ int history_open(struct store *store, const struct history_options *options,
         return error_set(error, -ENOMEM, "no memory");
     history->options = *options;
     history->options.directory = NULL;
-    history->lock_fd = -1;
+    history->dir_fd = history->lock_fd = -1;
     history->none = store == NULL && options->directory == NULL;
     set_defaults(&history->options);
     if (!history->none) {
@@ -111,6 +123,7 @@ void history_close(struct history *history)
     hist_db_close(&history->read);
     hist_db_close(&history->write); /* the last connection truncates the log */
     io_closep(&history->lock_fd);
+    io_closep(&history->dir_fd);
     if (!history->none) {
         hist_slots_done(history);
         frame_codec_free(history->codec);

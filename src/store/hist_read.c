@@ -46,8 +46,8 @@ int hist_read_take(struct history *history, struct hist_db **ret_db, struct ac_e
         db = mem_alloc(sizeof(*db));
         if (db == NULL)
             return error_set(error, -ENOMEM, "no memory");
-        int r = hist_db_open(
-            history->write.connection.path, history->options.vfs, true, false, db, error);
+        int r = hist_db_open(history->dir_fd, history->write.connection.path, history->options.vfs,
+            true, false, db, error);
         if (r < 0) {
             mem_free(db);
             return r;

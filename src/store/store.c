@@ -220,34 +220,28 @@ static int configure(struct store *store, bool full_sync, struct ac_error *error
         store, full_sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", error);
 }
 
-static int open_database(struct store *store, int dir_fd, bool full_sync, struct ac_error *error)
+static int open_database(struct store *store, bool full_sync, struct ac_error *error)
 {
-    /* Made by us, because SQLite would make it readable by all; -wal and -shm take after it. */
-    int fd = io_openat(dir_fd, STORE_FILE, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return error_errno(error, fd, "%s", store->path);
-    close(fd);
-    sql_know_full_disks();
-    int code = sqlite3_open_v2(store->path, &store->db,
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (code != SQLITE_OK)
-        return sql_fail(store, code, "opening", error);
-    int r = configure(store, full_sync, error);
+    int r = sql_make(store->dir_fd, STORE_FILE);
+    if (r < 0)
+        return error_errno(error, r, "%s", store->path);
+    r = sql_open(store, store->dir_fd, STORE_FILE, SQLITE_OPEN_READWRITE, NULL, error);
+    if (r == 0)
+        r = configure(store, full_sync, error);
     return r < 0 ? r : migrate(store, error);
 }
 
-static int open_in(
-    struct store *store, int dir_fd, const struct store_options *options, struct ac_error *error)
+static int open_in(struct store *store, const struct store_options *options, struct ac_error *error)
 {
     struct buf path CLEANUP(buf_done) = {0};
     buf_printf(&path, "%s/%s", options->directory, STORE_FILE);
     store->path = buf_take(&path, NULL);
     if (!store->path)
         return error_set(error, -ENOMEM, "no memory");
-    store->lock_fd = take_lock(dir_fd, options->directory, error);
+    store->lock_fd = take_lock(store->dir_fd, options->directory, error);
     if (store->lock_fd < 0)
         return store->lock_fd;
-    return open_database(store, dir_fd, options->full_sync, error);
+    return open_database(store, options->full_sync, error);
 }
 
 int store_open(
@@ -257,8 +251,8 @@ int store_open(
     if (!store)
         return error_set(error, -ENOMEM, "no memory");
     store->lock_fd = -1;
-    int dir_fd cleanup_close = open_directory(options->directory, error);
-    int r = dir_fd < 0 ? dir_fd : open_in(store, dir_fd, options, error);
+    store->dir_fd = open_directory(options->directory, error);
+    int r = store->dir_fd < 0 ? store->dir_fd : open_in(store, options, error);
     if (r < 0) {
         store_close(store);
         return r;
@@ -272,14 +266,11 @@ int store_open_reader(const struct store *store, struct store **ret_reader, stru
     struct store *reader = mem_alloc(sizeof(*reader));
     if (!reader)
         return error_set(error, -ENOMEM, "no memory");
-    reader->lock_fd = -1;
+    reader->dir_fd = reader->lock_fd = -1;
     reader->path = mem_strdup(store->path);
     int r = reader->path ? 0 : error_set(error, -ENOMEM, "no memory");
-    if (r == 0) {
-        int code = sqlite3_open_v2(reader->path, &reader->db,
-            SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-        r = code == SQLITE_OK ? 0 : sql_fail(reader, code, "opening", error);
-    }
+    if (r == 0)
+        r = sql_open(reader, store->dir_fd, STORE_FILE, SQLITE_OPEN_READONLY, NULL, error);
     if (r < 0) {
         store_close(reader);
         return r;
@@ -296,6 +287,7 @@ void store_close(struct store *store)
     sql_finalize(store->statements, SQL_COUNT);
     sqlite3_close(store->db);
     io_closep(&store->lock_fd);
+    io_closep(&store->dir_fd);
     mem_free(store->path);
     mem_free(store);
 }

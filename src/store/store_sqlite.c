@@ -2,10 +2,13 @@
 #include "store/store_sqlite.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
+#include <unistd.h>
+
+#include "base/io.h"
 
 /*
  * SQLite knows a full disk by ENOSPC alone and calls a quota or a file size limit an I/O error,
@@ -36,14 +39,9 @@ static ssize_t full_aware_pwrite(int fd, const void *bytes, size_t size, off_t o
     return n;
 }
 
-void sql_know_full_disks(void)
+static void know_full_disks(sqlite3_vfs *vfs)
 {
     _Static_assert(sizeof(off_t) == 8, "pwrite and pwrite64 are the same");
-    static bool done;
-    sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
-    if (done || !vfs || vfs->iVersion < 3)
-        return;
-    done = true;
     const char *pwrite_name = vfs->xGetSystemCall(vfs, "pwrite64") ? "pwrite64" : "pwrite";
     real_write = (__typeof__(real_write))vfs->xGetSystemCall(vfs, "write");
     real_pwrite = (__typeof__(real_pwrite))vfs->xGetSystemCall(vfs, pwrite_name);
@@ -51,6 +49,57 @@ void sql_know_full_disks(void)
         vfs->xSetSystemCall(vfs, "write", (sqlite3_syscall_ptr)full_aware_write);
     if (real_pwrite)
         vfs->xSetSystemCall(vfs, pwrite_name, (sqlite3_syscall_ptr)full_aware_pwrite);
+}
+
+/* SQLite would resolve the link below /proc, and open by a path that may lead elsewhere by then. */
+static int keep_path(sqlite3_vfs *vfs, const char *path, int capacity, char *out)
+{
+    (void)vfs;
+    size_t size = strlen(path) + 1;
+    if (size > (size_t)capacity)
+        return SQLITE_CANTOPEN;
+    memcpy(out, path, size);
+    return SQLITE_OK;
+}
+
+#define OUR_VFS "agentcore"
+
+static int register_vfs(void)
+{
+    static sqlite3_vfs ours;
+    sqlite3_vfs *system = sqlite3_vfs_find("unix");
+    if (sqlite3_vfs_find(OUR_VFS))
+        return 0;
+    if (!system || system->iVersion < 3)
+        return -ENOSYS;
+    know_full_disks(system);
+    ours = *system;
+    ours.zName = OUR_VFS;
+    ours.pNext = NULL;
+    ours.xFullPathname = keep_path;
+    return sqlite3_vfs_register(&ours, 0) == SQLITE_OK ? 0 : -ENOMEM;
+}
+
+int sql_make(int dir_fd, const char *name)
+{
+    int fd = io_openat(dir_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}
+
+int sql_open(struct store *store, int dir_fd, const char *name, int flags, const char *vfs,
+    struct ac_error *error)
+{
+    char path[64];
+    int r = register_vfs();
+    if (r < 0)
+        return error_errno(error, r, "%s", store->path);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name);
+    int code = sqlite3_open_v2(
+        path, &store->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, vfs ? vfs : OUR_VFS);
+    return code == SQLITE_OK ? 0 : sql_fail(store, code, "opening", error);
 }
 
 /* @code is an extended result code. */

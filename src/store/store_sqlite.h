@@ -46,6 +46,7 @@ enum store_sql {
 
 struct store {
     sqlite3 *db;
+    int dir_fd; /* of the directory that the database is in */
     int lock_fd;
     unsigned depth; /* of store_begin */
     bool aborted;   /* an inner rollback: the outermost commit fails */
@@ -53,8 +54,17 @@ struct store {
     sqlite3_stmt *statements[SQL_COUNT];
 };
 
-/* Makes SQLite take a quota and a file size limit for what they are, process-wide. */
-void sql_know_full_disks(void);
+/* Makes the file of a database where it is missing, for us alone: SQLite would make it readable by
+ * all, and -wal and -shm take after it. Not while there is a connection, whose locks would go.
+ * Returns 0 or -errno. */
+int sql_make(int dir_fd, const char *name);
+
+/* Opens the database @name of the directory, wherever that is moved to and whatever takes its name;
+ * the descriptor stays the caller's and must outlive the connection. @vfs: NULL = ours. A quota and
+ * a file size limit are taken for what they are. Needs store->path for errors. Returns 0 or -errno.
+ */
+int sql_open(struct store *store, int dir_fd, const char *name, int flags, const char *vfs,
+    struct ac_error *error);
 
 /* The error of the last call on the connection: errno by SQLite's code (and the system's), text
  * "PATH: WHAT: SQLite's words". Returns the errno. */

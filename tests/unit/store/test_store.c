@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "content.h"
+#include "store/history.h"
 #include "store/store_sqlite.h"
 
 static void fails(const struct temporary *directory, int code, const char *part)
@@ -218,6 +219,83 @@ static mode_t mode_of(const struct temporary *directory, const char *name)
     return status.st_mode & 07777;
 }
 
+static struct history *open_history(struct store *store)
+{
+    struct history *history = NULL;
+    struct ac_error error = {0};
+    if (history_open(store, &(struct history_options){0}, &history, &error) != 0)
+        fail_msg("%s", error.message);
+    return history;
+}
+
+static void record(struct history *history, int second)
+{
+    struct ac_usage usage;
+    ac_usage_init(&usage);
+    const struct history_row row = {.subject = "a", .usage = &usage};
+    assert_int_equal(history_tick(history, second * 1000000000ll, &row, 1, NULL), 0);
+}
+
+static int count_points(void *userdata, const struct history_point *point)
+{
+    (void)point;
+    (*(int *)userdata)++;
+    return 0;
+}
+
+static int points_of(struct history *history)
+{
+    int count = 0;
+    assert_int_equal(
+        history_range(history, "a", 0, INT64_MAX, 0, 100, count_points, &count, NULL), 0);
+    return count;
+}
+
+/* While one query has the connection that stays open, another one needs its own. */
+static int ask_again(void *userdata, const struct history_point *point)
+{
+    (void)point;
+    return points_of(userdata);
+}
+
+/* What was checked is what is used, whatever has its name by now. */
+static void a_directory_that_is_moved_is_followed(void **state)
+{
+    (void)state;
+    struct temporary directory cleanup_directory = temporary_make();
+    struct agent_spec spec = make_agent("a");
+    struct store *store = NULL, *reader = NULL;
+    char here[128], moved[128], left[128];
+    path_in(&directory, "state", here);
+    path_in(&directory, "moved", moved);
+    struct store_options options = {.directory = here};
+    assert_int_equal(store_open(&options, &store, NULL), 0);
+    struct history *history = open_history(store);
+    record(history, 1);
+    assert_int_equal(rename(here, moved), 0);
+    assert_int_equal(mkdir(here, 0700), 0);
+    assert_int_equal(store_put_agent(store, &spec, at(1), 1, NULL), 0);
+    assert_int_equal(store_open_reader(store, &reader, NULL), 0);
+    assert_int_equal(count_agents(reader), 1);
+    store_close(reader);
+    record(history, 2);
+    assert_int_equal(history_range(history, "a", 0, INT64_MAX, 0, 1, ask_again, history, NULL), 2);
+    history_close(history);
+    store_close(store);
+    assert_int_equal(rmdir(here), 0); /* nothing came into it */
+    path_in(&directory, "moved/agentcore.db-wal", left);
+    assert_int_equal(access(left, F_OK), -1);
+    path_in(&directory, "moved/history.db-wal", left);
+    assert_int_equal(access(left, F_OK), -1);
+    options.directory = moved;
+    assert_int_equal(store_open(&options, &store, NULL), 0);
+    history = open_history(store);
+    assert_int_equal(count_agents(store), 1);
+    assert_int_equal(points_of(history), 2);
+    history_close(history);
+    store_close(store);
+}
+
 static void files_are_private(void **state)
 {
     (void)state;
@@ -228,7 +306,12 @@ static void files_are_private(void **state)
     struct store *store = NULL;
     const struct store_options options = {.directory = path, .full_sync = true};
     assert_int_equal(store_open(&options, &store, NULL), 0);
+    struct history *history = open_history(store);
     umask(mask);
+    assert_int_equal(mode_of(&directory, "deep/state/history.db"), 0600);
+    assert_int_equal(mode_of(&directory, "deep/state/history.db-wal"), 0600);
+    assert_int_equal(mode_of(&directory, "deep/state/history.db.lock"), 0600);
+    history_close(history);
     assert_int_equal(mode_of(&directory, "deep"), 0700);
     assert_int_equal(mode_of(&directory, "deep/state"), 0700);
     assert_int_equal(mode_of(&directory, "deep/state/lock"), 0600);
@@ -414,6 +497,7 @@ int main(void)
         cmocka_unit_test(allocations_survive),
         cmocka_unit_test(bytes_survive),
         cmocka_unit_test(commits_nest),
+        cmocka_unit_test(a_directory_that_is_moved_is_followed),
         cmocka_unit_test(files_are_private),
         cmocka_unit_test(second_open_is_refused),
         cmocka_unit_test(newer_schema_is_refused),
