@@ -7,8 +7,9 @@
 
 /* All records of the hours, one after the other, by subject. */
 struct day {
-    struct merge_source hours[DAY_HOURS * 2];
+    struct merge_source *hours; /* rows: one or some of each hour */
     uint32_t n;
+    uint32_t room;
     struct hist_merge collect; /* only its list of units is used */
 };
 
@@ -16,15 +17,20 @@ static int take_hour(void *userdata, int64_t id, int64_t end_ms, const void *byt
 {
     (void)end_ms;
     struct day *day = userdata;
-    if (day->n == ARRAY_SIZE(day->hours))
-        return 1;
+    if (day->n == day->room) {
+        uint32_t room = day->room * 2 + DAY_HOURS;
+        struct merge_source *grown = mem_resize_array(day->hours, room, sizeof(*grown));
+        if (grown == NULL)
+            return -ENOMEM;
+        day->hours = grown;
+        day->room = room;
+    }
     struct merge_source *hour = &day->hours[day->n];
+    *hour = (struct merge_source){.id = id, .size = size};
     hour->bytes = mem_alloc(size + 1);
     if (hour->bytes == NULL)
         return -ENOMEM;
     memcpy(hour->bytes, bytes, size);
-    hour->size = size;
-    hour->id = id;
     day->n++;
     return 0;
 }
@@ -35,8 +41,10 @@ static void day_free(struct day **day)
         mem_free((*day)->hours[i].bytes);
         row_axis_done(&(*day)->hours[i].axis);
     }
-    if (*day != NULL)
+    if (*day != NULL) {
         mem_free((*day)->collect.units);
+        mem_free((*day)->hours);
+    }
     mem_free(*day);
 }
 

@@ -94,7 +94,7 @@ static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_TOP_GET] = "SELECT data FROM top WHERE id = ?",
     [HIST_TOP_TRIM] = "DELETE FROM top WHERE id >= ? AND id < ?",
     [HIST_DAY_END] = "SELECT max(end_ms) FROM day WHERE id >= ? AND id < ?",
-    [HIST_HOURS] = "SELECT count(*) FROM hour WHERE id >= ? AND id < ?",
+    [HIST_HOURS] = "SELECT count(DISTINCT end_ms) FROM hour WHERE id >= ? AND id < ?",
     [HIST_META_PUT] = "INSERT OR REPLACE INTO meta VALUES ('number_' || ?, ?)",
     [HIST_META_GET] = "SELECT value FROM meta WHERE name = 'number_' || ?",
 };

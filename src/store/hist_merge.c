@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
+#define HOUR_ROW     1300 /* bytes: three are in a page, of twice the size one alone */
+#define HOUR_ROW_MAX 3900 /* what is larger has pages of its own */
+
 int hist_merge_new(struct hist_merge **ret_merge)
 {
     struct hist_merge *merge = mem_alloc(sizeof(*merge));
@@ -47,8 +50,8 @@ static void reset(struct hist_merge *merge)
     roll_minutes_done(&merge->minutes);
     row_builder_done(&merge->merged_row);
     row_builder_done(&merge->minute_row);
-    row_builder_done(&merge->hour_row);
-    merge->merged_row = merge->minute_row = merge->hour_row = (struct row_builder){0};
+    buf_done(&merge->hours);
+    merge->merged_row = merge->minute_row = (struct row_builder){0};
     merge->active = merge->written = false;
 }
 
@@ -312,10 +315,11 @@ int merge_add_rollups(struct hist_merge *merge, uint64_t subject, uint32_t slot)
     int r = body.failed ? -ENOMEM : row_add_body(&merge->minute_row, &whole, body.data, body.size);
     buf_clear(&body);
     roll_encode(merge->record, &body);
-    whole.n = 2;
-    if (r == 0)
-        r = body.failed ? -ENOMEM : row_add_body(&merge->hour_row, &whole, body.data, body.size);
-    return r;
+    buf_put_varint(&merge->hours, subject);
+    buf_put_varint(&merge->hours, slot);
+    buf_put_varint(&merge->hours, body.size);
+    buf_append(&merge->hours, body.data, body.size);
+    return r < 0 || body.failed || merge->hours.failed ? -ENOMEM : 0;
 }
 
 static int add_rows(struct hist_merge *merge, const struct row_section *section)
@@ -399,6 +403,30 @@ static int put_row(struct history *history, enum hist_series series, struct row_
         history->scratch.data, history->scratch.size, error);
 }
 
+/* The hours of all agents in rows of a size that fills pages. */
+static int put_hours(struct history *history, const struct row_axis *axis, struct ac_error *error)
+{
+    const struct buf *hours = &history->merge->hours;
+    struct byte_reader reader = byte_reader(hours->data, hours->size);
+    size_t rows = hours->size > HOUR_ROW_MAX ? 1 : (hours->size + HOUR_ROW - 1) / HOUR_ROW;
+    int r = 0;
+    for (size_t i = 1; i <= rows && r == 0; i++) {
+        struct row_builder builder CLEANUP(row_builder_done) = {0};
+        size_t left = hours->size - hours->size * i / rows;
+        while (reader_left(&reader) > left && r == 0) {
+            struct row_section whole = {.subject = get_varint(&reader), .n = 2};
+            whole.slot = (uint32_t)get_varint(&reader);
+            size_t size = get_varint(&reader);
+            r = row_add_body(&builder, &whole, get_bytes(&reader, size), size);
+        }
+        if (r < 0)
+            return error_set(error, r, "no memory");
+        if (builder.count > 0)
+            r = put_row(history, SERIES_HOUR, &builder, axis, error);
+    }
+    return r;
+}
+
 static int finish(struct history *history, struct ac_error *error)
 {
     struct hist_merge *merge = history->merge;
@@ -413,7 +441,7 @@ static int finish(struct history *history, struct ac_error *error)
         if (r == 0)
             r = put_row(history, SERIES_MINUTE, &merge->minute_row, &merge->minutes_axis, error);
         if (r == 0)
-            r = put_row(history, SERIES_HOUR, &merge->hour_row, &hour, error);
+            r = put_hours(history, &hour, error);
     }
     for (uint32_t i = 0; i < merge->n_sources && r == 0; i++)
         r = hist_series_drop(&history->write, SERIES_CHUNK, merge->sources[i].id, error);

@@ -45,7 +45,7 @@ struct hist_merge {
     struct roll_record *record;
     struct row_builder merged_row;
     struct row_builder minute_row;
-    struct row_builder hour_row;
+    struct buf hours; /* of each agent: subject, slot, size (varints), body */
 };
 
 /* Of row_read with a struct hist_merge: takes a section as one of source .next_unit. */
