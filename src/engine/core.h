@@ -109,6 +109,10 @@ int64_t core_history(struct core *core, const char *subject, int64_t from_ns, in
 int core_replay(
     struct core *core, const char *subject, const struct ac_usage *usage, struct moment now);
 
+/* Goes on with totals that registry_save_totals saved: behind the restored agents, in front of
+ * their first sample. Returns as registry_resume_totals. */
+int core_resume_totals(struct core *core, const void *bytes, size_t size);
+
 /* The largest of each field of a restored agent's run so far. Returns 0 or -ENOENT. */
 int core_replay_peaks(struct core *core, const char *id, const struct ac_usage *peaks);
 

@@ -245,6 +245,11 @@ int core_replay(
     return r < 0 ? r : 0;
 }
 
+int core_resume_totals(struct core *core, const void *bytes, size_t size)
+{
+    return registry_resume_totals(core->registry, bytes, size);
+}
+
 int core_replay_peaks(struct core *core, const char *id, const struct ac_usage *peaks)
 {
     return registry_raise_peaks(core->registry, id, peaks);

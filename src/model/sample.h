@@ -21,7 +21,7 @@ typedef uint32_t agent_slot;
 
 enum proc_known {
     PROC_KNOWN_CPU = 1u << 0,          /* utime_ns, stime_ns */
-    PROC_KNOWN_CHILDREN_CPU = 1u << 1, /* cutime_ns, cstime_ns: reaped children (procfs) */
+    PROC_KNOWN_CHILDREN_CPU = 1u << 1, /* cutime_ns, cstime_ns: reaped children */
     PROC_KNOWN_RSS = 1u << 2,          /* the sum of the three rss fields */
     PROC_KNOWN_RSS_SPLIT = 1u << 3,    /* each of them (else all is in rss_anon_bytes) */
     PROC_KNOWN_SWAP = 1u << 4,

@@ -109,9 +109,9 @@ static void set_constants(struct agentcore_bpf *object)
     object->rodata->secret = secret | 1;
     object->rodata->page_shift = (uint32_t)__builtin_ctzl((unsigned long)sysconf(_SC_PAGESIZE));
     object->rodata->exact_cpus = cpus > 0 && cpus <= EXACT_CPUS_MAX ? (uint32_t)cpus : 0;
-    object->rodata->known_process = PROC_KNOWN_CPU | PROC_KNOWN_IO | PROC_KNOWN_THREADS |
-                                    PROC_KNOWN_CGROUP | PROC_KNOWN_UID | PROC_KNOWN_SLOT |
-                                    PROC_KNOWN_SESSION;
+    object->rodata->known_process = PROC_KNOWN_CPU | PROC_KNOWN_CHILDREN_CPU | PROC_KNOWN_IO |
+                                    PROC_KNOWN_THREADS | PROC_KNOWN_CGROUP | PROC_KNOWN_UID |
+                                    PROC_KNOWN_SLOT | PROC_KNOWN_SESSION;
     object->rodata->known_memory = PROC_KNOWN_RSS | PROC_KNOWN_RSS_SPLIT | PROC_KNOWN_SWAP;
     object->rodata->known_mm = PROC_KNOWN_MM;
     object->rodata->known_files = PROC_KNOWN_FDS;

@@ -47,8 +47,10 @@ void registry_free(struct registry *registry)
 {
     if (!registry)
         return;
-    for (uint32_t slot = 1; slot <= registry->high; slot++)
+    for (uint32_t slot = 1; slot <= registry->high; slot++) {
         mem_free(registry->accounts[slot].agent);
+        mem_free(registry->accounts[slot].resume);
+    }
     strmap_free(registry->ids);
     mem_free(registry->accounts);
     mem_free(registry->exited);
@@ -126,6 +128,7 @@ static void agent_drop(struct registry *registry, struct agent *agent)
             registry->joins[i].slot = 0;
     }
     mem_free(agent);
+    mem_free(registry->accounts[slot].resume);
     registry->accounts[slot] = (struct account){.next_free = registry->free_slots};
     registry->free_slots = slot;
     registry->count--;

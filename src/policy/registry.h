@@ -23,6 +23,7 @@
 #ifndef AC_POLICY_REGISTRY_H
 #define AC_POLICY_REGISTRY_H
 
+#include "base/buf.h"
 #include "model/agent.h"
 #include "model/sample.h"
 
@@ -95,6 +96,14 @@ int registry_report(struct registry *registry, const char *id, const struct ac_u
 /* The largest of what was known of a restored agent's run before: goes into the totals as reported
  * peaks do. Before its first sample. Returns 0 or -ENOENT. */
 int registry_raise_peaks(struct registry *registry, const char *id, const struct ac_usage *peaks);
+
+/* Totals across a restart. What save appends to @out, with @boot_ns (CLOCK_BOOTTIME) as of now, is
+ * taken by the registry of the next start, after its agents were added and before its first sample
+ * of them: totals go on for those with the same id that were added at the same time. What was used
+ * in between is added with that sample as far as it can be told, and nothing twice. Returns 0;
+ * -ENOMEM; -EINVAL where the bytes are not such (agents in front of the damage go on). */
+int registry_save_totals(const struct registry *registry, uint64_t boot_ns, struct buf *out);
+int registry_resume_totals(struct registry *registry, const void *bytes, size_t size);
 
 /* What one sample changed. Arrays are the registry's, valid until the next sample. */
 struct registry_changes {

@@ -317,6 +317,7 @@ static void exit_of_member(
         return;
     if (member->flags & (MEMBER_CPU | MEMBER_BORN))
         account_add(account, COUNT_CPU, excess(record->cpu_ns, member->cpu_seen));
+    member->cpu_seen = MAX(member->cpu_seen, record->cpu_ns);
     if (member->flags & (MEMBER_IO | MEMBER_BORN)) {
         account_add(account, COUNT_READ, excess(record->read_bytes, member->io_seen[0]));
         account_add(account, COUNT_WRITTEN, excess(record->written_bytes, member->io_seen[1]));
@@ -330,6 +331,10 @@ static void exit_of_others(
     struct registry *registry, struct account *account, const struct exit_record *record)
 {
     uint64_t seen[COUNT_COUNT] = {0};
+    account->newborn += record->processes;
+    account->known |= PROC_KNOWN_CPU | PROC_KNOWN_IO;
+    if (account->resume)
+        return; /* in what they were reaped into, which goes on from the value that was saved */
     for (uint32_t m = account->members; record->processes > 1 && m; m = registry->members[m].next) {
         struct member *member = &registry->members[m];
         if (!(member->flags & MEMBER_GHOST) || (member->flags & MEMBER_CLOSED))
@@ -342,8 +347,6 @@ static void exit_of_others(
     account_add(account, COUNT_CPU, excess(record->cpu_ns, seen[COUNT_CPU]));
     account_add(account, COUNT_READ, excess(record->read_bytes, seen[COUNT_READ]));
     account_add(account, COUNT_WRITTEN, excess(record->written_bytes, seen[COUNT_WRITTEN]));
-    account->newborn += record->processes;
-    account->known |= PROC_KNOWN_CPU | PROC_KNOWN_IO;
 }
 
 void flows_exits(struct registry *registry, const struct sample *sample)

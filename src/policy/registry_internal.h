@@ -7,6 +7,7 @@
  *   registry_members.c  who belongs to whom
  *   registry_flow.c     what reaped children used, counted once
  *   registry_publish.c  counters of a pass become usage, totals and states
+ *   registry_resume.c   totals across a restart
  *   registry_gpu.c      what its processes use of GPUs
  *   registry_pss.c      their memory with shared pages in parts, read for a few at a time
  *   registry_table.c    a hash table that can be reserved beforehand
@@ -105,6 +106,21 @@ struct tomb {
 
 /* ---- Agents */
 
+/* What is saved of an agent, and gone on with after a restart: see registry_resume.c. */
+struct resume {
+    struct agent_totals totals;
+    uint64_t added_ns; /* wall */
+    uint64_t known;    /* of totals */
+    uint64_t cpu_peak_bits;
+    uint64_t since_ticks; /* when it was saved; 0 = it had no process then */
+    uint64_t living_known;
+    uint64_t living[COUNT_COUNT]; /* what its members had used in all their lives */
+    uint64_t debt_cpu;
+    uint64_t cgroup_id;
+    uint64_t group_known;
+    uint64_t group_seen[COUNT_COUNT];
+};
+
 /* What a pass needs of an agent, apart from the agent itself, which is large. */
 struct account {
     struct agent *agent; /* NULL = free slot */
@@ -122,7 +138,9 @@ struct account {
     struct mono rated;             /* when its rates were computed last */
     uint64_t unrated[COUNT_COUNT]; /* used since */
     uint64_t unrated_net;
-    uint64_t debt_cpu; /* counted too much, taken from what comes */
+    uint64_t debt_cpu;         /* counted too much, taken from what comes */
+    struct resume *resume;     /* from before a restart, until its root was seen; owned */
+    uint64_t processes_before; /* in front of those that the collector counted since it began */
 
     /* of this pass */
     uint32_t pass; /* the numbers below are of that one */
@@ -144,6 +162,7 @@ struct account {
     const struct slot_record *slot_record; /* of this pass */
     const struct group_record *group_record;
     uint64_t slot_seen[COUNT_COUNT];
+    uint64_t cgroup_id; /* whose values were seen */
     uint64_t group_seen[COUNT_COUNT];
     uint64_t net_seen[2];
     uint32_t slot_known;  /* enum slot_known bits of slot_seen */
@@ -273,6 +292,10 @@ void account_see(struct registry *registry, struct account *account, const struc
 
 /* The account, its numbers of this pass set to zero where the pass has not touched it yet. */
 struct account *account_touch(struct registry *registry, agent_slot slot);
+
+/* Adds to @growth what the members of the first pass after a restart tell of the time before. */
+void resume_growth(const struct registry *registry, const struct account *account,
+    const struct sample *sample, uint64_t growth[COUNT_COUNT]);
 
 void publish_machine(struct registry *registry, const struct sample *sample);
 void publish_agents(struct registry *registry, const struct sample *sample);

@@ -152,7 +152,8 @@ static uint32_t member_add(
         member->flags = MEMBER_BORN;
     list_add(registry, m, slot);
     itable_set(&registry->by_pid, (uint64_t)proc->pid, m);
-    account->newborn++;
+    /* What was there before a restart has been counted. */
+    account->newborn += !account->resume || (member->flags & MEMBER_BORN);
     registry->found[i] = m;
     return m;
 }
@@ -218,8 +219,11 @@ static void account_adopt(
     account->pending = false;
     registry->n_pending--;
     account->adopted = true;
-    account->fresh = sample->boot_ns > 0 && saturating_add(root_boot, FRESH_NS) >= claimed_boot;
-    account->since_ticks = account->fresh ? proc->start_ticks : claimed_boot / TICK_NS + 1;
+    account->fresh = !account->resume && sample->boot_ns > 0 &&
+                     saturating_add(root_boot, FRESH_NS) >= claimed_boot;
+    account->since_ticks = account->resume  ? account->resume->since_ticks
+                           : account->fresh ? proc->start_ticks
+                                            : claimed_boot / TICK_NS + 1;
     registry->min_since_ticks = MIN(registry->min_since_ticks, account->since_ticks);
     account->root_start_ticks = proc->start_ticks;
     account->agent->spec.root_start_ticks = proc->start_ticks;
@@ -240,7 +244,8 @@ static void root_missed(struct registry *registry, struct account *account, bool
     account->pending = false;
     registry->n_pending--;
     account->adopted = true;
-    account->since_ticks = account->root_start_ticks;
+    account->since_ticks =
+        account->resume ? account->resume->since_ticks : account->root_start_ticks;
     registry->min_since_ticks = MIN(registry->min_since_ticks, account->since_ticks);
     account_touch(registry, slot)->just_adopted = true;
     if (pid_is_free)

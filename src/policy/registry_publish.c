@@ -6,7 +6,8 @@
  * (also what never was a process of ours), then what its collector counted for it as a whole,
  * then its members. A source that shows up later starts at its value of then; only where the
  * agent was made together with its cgroup, or the collector counts since adoption, its first
- * value counts whole.
+ * value counts whole. After a restart the cgroup goes on from the value that was saved; what else
+ * happened meanwhile the members tell (registry_resume.c).
  *
  * Rates are over monotonic time, which stands still in suspend, and over RATE_AFTER at least:
  * samples come between ticks too, and counters that the kernel keeps in hundredths of a second, or
@@ -189,15 +190,31 @@ struct growth {
     bool network_known;
 };
 
-static void growth_from_members(struct account *account, struct growth *growth)
+static bool resumes(const struct account *account)
+{
+    return account->resume && account->just_adopted;
+}
+
+static void growth_from_members(const struct registry *registry, struct account *account,
+    const struct sample *sample, struct growth *growth)
 {
     for (int k = 0; k < COUNT_COUNT; k++)
         growth->counter[k] = account->added[k];
+    if (resumes(account))
+        resume_growth(registry, account, sample, growth->counter);
     growth->cpu_known = account->known & PROC_KNOWN_CPU;
     growth->io_known = account->known & PROC_KNOWN_IO;
     uint64_t paid = MIN(account->debt_cpu, growth->counter[COUNT_CPU]);
     growth->counter[COUNT_CPU] -= paid;
     account->debt_cpu -= paid;
+}
+
+/* After a restart the collector begins anew, and sees no more than the members tell. */
+static void slot_advance(
+    struct account *account, enum counter which, uint64_t now, struct growth *growth)
+{
+    uint64_t grown = counter_advance(&account->slot_seen[which], now);
+    growth->counter[which] = resumes(account) ? MAX(grown, growth->counter[which]) : grown;
 }
 
 static void growth_from_slot(struct account *account, struct growth *growth)
@@ -206,15 +223,12 @@ static void growth_from_slot(struct account *account, struct growth *growth)
     if (!record)
         return;
     if (record->known & SLOT_KNOWN_CPU) {
-        growth->counter[COUNT_CPU] =
-            counter_advance(&account->slot_seen[COUNT_CPU], record->cpu_ns);
+        slot_advance(account, COUNT_CPU, record->cpu_ns, growth);
         growth->cpu_known = true;
     }
     if (record->known & SLOT_KNOWN_IO) {
-        growth->counter[COUNT_READ] =
-            counter_advance(&account->slot_seen[COUNT_READ], record->read_bytes);
-        growth->counter[COUNT_WRITTEN] =
-            counter_advance(&account->slot_seen[COUNT_WRITTEN], record->written_bytes);
+        slot_advance(account, COUNT_READ, record->read_bytes, growth);
+        slot_advance(account, COUNT_WRITTEN, record->written_bytes, growth);
         growth->io_known = true;
     }
 }
@@ -240,7 +254,10 @@ static void growth_from_group(struct account *account, struct growth *growth)
     const struct group_record *record = account->group_record;
     const struct agent_totals *totals = &account->agent->totals;
     uint32_t before = account->group_known, known = record ? record->known : 0;
+    if (record && record->cgroup_id != account->cgroup_id)
+        before = 0; /* another one's values */
     account->group_known = known;
+    account->cgroup_id = record ? record->cgroup_id : 0;
     if ((known & GROUP_KNOWN_CPU) &&
         group_advance(account, before & GROUP_KNOWN_CPU, &account->group_seen[COUNT_CPU],
             record->cpu_ns, totals->cpu_ns, &growth->counter[COUNT_CPU]))
@@ -263,7 +280,7 @@ static void growth_from_group(struct account *account, struct growth *growth)
     }
 }
 
-static void publish_totals(const struct account *account, const struct growth *growth)
+static void publish_totals(struct account *account, const struct growth *growth)
 {
     struct agent_totals *totals = &account->agent->totals;
     totals->cpu_ns = saturating_add(totals->cpu_ns, growth->counter[COUNT_CPU]);
@@ -273,9 +290,12 @@ static void publish_totals(const struct account *account, const struct growth *g
     totals->net_received_bytes = saturating_add(totals->net_received_bytes, growth->received);
     totals->net_sent_bytes = saturating_add(totals->net_sent_bytes, growth->sent);
     totals->processes_total += account->newborn;
-    if (account->slot_record && (account->slot_record->known & SLOT_KNOWN_PROCESSES))
-        totals->processes_total =
-            MAX(totals->processes_total, account->slot_record->processes_total);
+    if (account->slot_record && (account->slot_record->known & SLOT_KNOWN_PROCESSES)) {
+        uint64_t counted = account->slot_record->processes_total;
+        if (resumes(account)) /* it counted those that were there as new */
+            account->processes_before = totals->processes_total - counted;
+        totals->processes_total = MAX(totals->processes_total, account->processes_before + counted);
+    }
     totals->known |= (growth->cpu_known ? TOTALS_KNOWN_CPU : 0) |
                      (growth->io_known ? TOTALS_KNOWN_DISK : 0) |
                      (growth->network_known ? TOTALS_KNOWN_NETWORK : 0) |
@@ -419,7 +439,7 @@ static void publish_agent(
 {
     struct agent *agent = account->agent;
     struct growth growth = {0};
-    growth_from_members(account, &growth);
+    growth_from_members(registry, account, sample, &growth);
     growth_from_slot(account, &growth);
     growth_from_group(account, &growth);
     if (account->group_record)
@@ -428,6 +448,8 @@ static void publish_agent(
         agent->group.known = 0;
     publish_totals(account, &growth);
     publish_memory_peak(account);
+    if (resumes(account))
+        mem_free(TAKE_PTR(account->resume));
     if (account->exited)
         return; /* the last slice of one that is gone */
     publish_measured(registry, account, &growth, sample);

@@ -444,7 +444,7 @@ int daemon_new(const struct options *options, struct config *config, struct daem
     daemon->restoring = true;
     daemon_drain(daemon);
     daemon->restoring = false;
-    daemon->started = daemon->saved = clock_mono();
+    daemon->started = daemon->saved = daemon->totals_saved = clock_mono();
     malloc_trim(0); /* starting took several times the memory that running takes */
     *ret_daemon = daemon;
     return 0;
@@ -466,6 +466,8 @@ void daemon_free(struct daemon *daemon)
         return;
     net_server_free(daemon->server);
     daemon->server = NULL;
+    if (daemon->store && daemon->started.ns)
+        (void)daemon_sample(daemon); /* totals to the end */
     if (daemon->core && daemon->collector)
         daemon_drain(daemon);
     control_free(daemon);

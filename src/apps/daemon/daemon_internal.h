@@ -47,6 +47,9 @@ struct daemon {
     struct mono opened;             /* when the start began */
     bool learnt;                    /* runs have ended since the learnt state was last written */
     struct mono saved;              /* when that was */
+    struct mono totals_saved;
+    bool totals_soon; /* an agent was added since */
+    uint64_t totals_took_ns;
     struct mono started;
     uint64_t due_ns; /* when the next tick is due, monotonic */
     uint64_t ticks, ticks_missed, tick_last_ns, tick_max_ns, tick_sum_ns;
@@ -86,6 +89,14 @@ void persist_end(struct daemon *daemon);
 /* Once per tick: history, and now and then what was learnt. Trouble is told by an alert. */
 void persist_tick(struct daemon *daemon, struct moment now);
 void persist_close(struct daemon *daemon);
+
+/* ---- totals.c */
+
+int totals_save(struct daemon *daemon, struct ac_error *error);
+bool totals_due(const struct daemon *daemon, struct mono now);
+
+/* After the agents were restored, before the first sample of them. */
+void totals_restore(struct daemon *daemon);
 
 /* ---- replay.c: what the history says of the time before a restart */
 

@@ -149,6 +149,7 @@ static int write_event(struct daemon *daemon, const struct event *event, struct 
     case EVENT_AGENT_EXITED:
     case EVENT_AGENT_REMOVED: {
         daemon->learnt |= event->kind != EVENT_AGENT_ADDED;
+        daemon->totals_soon |= event->kind == EVENT_AGENT_ADDED;
         int r = persist_sync_agent(daemon, event->agent_id, error);
         return r < 0 ? r : sync_allocation(daemon, event->agent_id, error);
     }
@@ -415,14 +416,17 @@ void persist_tick(struct daemon *daemon, struct moment now)
     if (daemon->state_trouble.lasts)
         state_try_again(daemon, now.mono);
     write_history(daemon, now);
-    uint64_t interval = daemon->learnt ? SAVE_LEARNT : SAVE_INTERVAL;
-    if (!state_works(daemon) || mono_since(now.mono, daemon->saved) < interval)
+    if (!state_works(daemon))
         return;
-    daemon->saved = now.mono;
-    tell_budget(daemon);
-    int r = save_learnt(daemon, &error);
-    if (r == 0)
-        r = store_trim_alerts(daemon->store, now.wall_ns - ALERTS_KEPT_NS, &error);
+    int r = totals_due(daemon, now.mono) ? totals_save(daemon, &error) : 0;
+    uint64_t interval = daemon->learnt ? SAVE_LEARNT : SAVE_INTERVAL;
+    if (r == 0 && mono_since(now.mono, daemon->saved) >= interval) {
+        daemon->saved = now.mono;
+        tell_budget(daemon);
+        r = save_learnt(daemon, &error);
+        if (r == 0)
+            r = store_trim_alerts(daemon->store, now.wall_ns - ALERTS_KEPT_NS, &error);
+    }
     if (r < 0)
         state_failed(daemon, &error);
 }
@@ -430,7 +434,8 @@ void persist_tick(struct daemon *daemon, struct moment now)
 void persist_close(struct daemon *daemon)
 {
     struct ac_error error;
-    if (state_works(daemon) && daemon->started.ns && save_learnt(daemon, &error) < 0)
+    if (state_works(daemon) && daemon->started.ns &&
+        (save_learnt(daemon, &error) < 0 || totals_save(daemon, &error) < 0))
         log_event(LOG_LEVEL_ERROR, state_words.begins, log_str("reason", error.message));
     history_close(TAKE_PTR(daemon->history));
     store_close(TAKE_PTR(daemon->store));

@@ -169,8 +169,10 @@ int persist_restore(struct daemon *daemon, struct ac_error *error)
         r = store_each_allocation(daemon->store, restore_allocation, &restore, error);
     if (r == 0)
         r = restore_alerts(&restore, error);
-    if (r == 0)
+    if (r == 0) {
+        totals_restore(daemon);
         replay_agents(daemon);
+    }
     if (r == 0)
         r = forget_lost(&restore, error);
     buf_done(&restore.lost);

@@ -68,6 +68,8 @@ static __always_inline void record_identity(
     record->start_ticks = task->start_boottime / NS_PER_TICK;
     record->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
     record->uid = task->real_cred->uid.val;
+    record->cutime_ns = task->signal->cutime;
+    record->cstime_ns = task->signal->cstime;
     record->slot = slot;
     record->known = known_process;
     bpf_probe_read_kernel(record->name, sizeof(record->name), task->comm);

@@ -55,6 +55,8 @@ struct signal_struct {
     struct pid *pids[4];
     u64 utime; /* of threads that exited */
     u64 stime;
+    u64 cutime; /* of children that were waited for */
+    u64 cstime;
     unsigned long maxrss; /* pages; brought up to date at exec and when the last thread exits */
     struct task_io_accounting ioac;
     unsigned long long sum_sched_runtime;

@@ -42,9 +42,10 @@ static void test_record_of_ourselves_agrees_with_proc(void **state)
     char name[16] = "";
     prctl(PR_GET_NAME, name);
     assert_string_equal(self->name, name);
-    uint32_t all = PROC_KNOWN_CPU | PROC_KNOWN_RSS | PROC_KNOWN_RSS_SPLIT | PROC_KNOWN_SWAP |
-                   PROC_KNOWN_IO | PROC_KNOWN_FDS | PROC_KNOWN_THREADS | PROC_KNOWN_CGROUP |
-                   PROC_KNOWN_MM | PROC_KNOWN_UID | PROC_KNOWN_SLOT | PROC_KNOWN_SESSION;
+    uint32_t all = PROC_KNOWN_CPU | PROC_KNOWN_CHILDREN_CPU | PROC_KNOWN_RSS |
+                   PROC_KNOWN_RSS_SPLIT | PROC_KNOWN_SWAP | PROC_KNOWN_IO | PROC_KNOWN_FDS |
+                   PROC_KNOWN_THREADS | PROC_KNOWN_CGROUP | PROC_KNOWN_MM | PROC_KNOWN_UID |
+                   PROC_KNOWN_SLOT | PROC_KNOWN_SESSION;
     assert_int_equal(self->known, all);
 }
 
@@ -145,6 +146,17 @@ static void test_cpu_and_threads_of_a_process_are_sums(void **state)
     assert_int_equal(self->threads, 1);
     assert_in_range(self->utime_ns + self->stime_ns, used - 20 * MS, used);
     pthread_barrier_destroy(&barrier);
+}
+
+static void test_children_that_were_waited_for_are_told(void **state)
+{
+    (void)state;
+    fork_and_spin(3, 10 * MS);
+    read_sample();
+    const struct proc_record *self = find(getpid());
+    uint64_t used = used_children_ns();
+    assert_true(used >= 30 * MS);
+    assert_in_range(self->cutime_ns + self->cstime_ns, used, used + 2 * NS_PER_USEC);
 }
 
 /* ---- Membership */
@@ -361,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_memory_is_exact_and_split),
         cmocka_unit_test(test_descriptors_are_counted_over_the_whole_table),
         cmocka_unit_test(test_cpu_and_threads_of_a_process_are_sums),
+        cmocka_unit_test(test_children_that_were_waited_for_are_told),
         cmocka_unit_test(test_a_daemonized_grandchild_stays_a_member),
         cmocka_unit_test(test_adopting_takes_the_whole_tree_and_release_frees_it),
         cmocka_unit_test(test_a_nested_agent_takes_over_its_process),
