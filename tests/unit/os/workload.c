@@ -228,7 +228,7 @@ void *shared_memory(size_t size)
 
 bool eventually(bool (*condition)(void *argument), void *argument)
 {
-    uint64_t end = clock_ns(CLOCK_MONOTONIC) + 10 * NS_PER_SEC;
+    uint64_t end = clock_ns(CLOCK_MONOTONIC) + 30 * NS_PER_SEC;
 
     while (!condition(argument)) {
         if (clock_ns(CLOCK_MONOTONIC) > end)

@@ -54,7 +54,7 @@ int scaled(int count);
 /* Memory shared by all processes of a test, for results. */
 void *shared_memory(size_t size);
 
-/* Waits until @condition(@argument) holds, up to ten seconds; false if it never did. */
+/* Waits until @condition(@argument) holds, up to half a minute; false if it never did. */
 bool eventually(bool (*condition)(void *argument), void *argument);
 
 #endif
