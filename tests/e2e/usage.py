@@ -203,6 +203,15 @@ def output_errors_are_seen():
     check(b"cannot write" in process.stderr, process.stderr)
 
 
+CAP_NET_ADMIN, CAP_SYS_PTRACE = 12, 19
+
+
+def holds(capability):
+    with open("/proc/self/status", encoding="ascii") as file:
+        held = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.MULTILINE)[1], 16)
+    return bool(held >> capability & 1)
+
+
 @test
 def doctor():
     """doctor judges every point, with advice where something is limited, in text and JSON"""
@@ -220,9 +229,7 @@ def doctor():
         equal(item["advice"] is None, item["result"] == "ok", item)
         check(item["found"], item)
     equal([c for c in report["checks"] if c["check"] == "daemon"][0]["result"], "limited")
-    with open("/proc/self/status", encoding="ascii") as file:
-        held = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.MULTILINE)[1], 16)
-    if held >> 19 & 1:  # CAP_SYS_PTRACE: what is not readable with it no advice makes readable
+    if holds(CAP_SYS_PTRACE):  # what is not readable with it no advice makes readable
         equal([c for c in report["checks"] if c["check"] == "io"][0]["result"], "ok")
     text = run("doctor", "--socket", NOWHERE)
     equal(text.code, 0)
@@ -238,6 +245,33 @@ def doctor_as_ordinary_user():
     equal(found["capabilities"]["result"], "limited")
     equal(found["io"]["result"], "limited")
     check("root" in found["io"]["advice"])
+
+
+@test
+def doctor_without_bpf():
+    """doctor without the capabilities for BPF finds procfs+netlink, and says why"""
+    if os.geteuid() != 0 or not holds(CAP_NET_ADMIN):
+        raise tap.Skip("needs root with CAP_NET_ADMIN to keep that and drop the rest")
+    if not shutil.which("setpriv"):
+        raise tap.Skip("setpriv is not installed")
+    dropped = ["--bounding-set", "-sys_admin,-bpf,-perfmon", "--"]
+    if run(*dropped, "true", program="setpriv").code != 0:
+        raise tap.Skip("setpriv cannot drop the capabilities for BPF here")
+    result = run(*dropped, tap.AGENTCORE, "doctor", "--json", "--socket", NOWHERE,
+                 program="setpriv")
+    equal(result.code, 0, result.err)
+    found = {c["check"]: c for c in result.json()["checks"]}
+    collector = found["collector"]
+    for reason in ("Connection refused", "not supported", "not permitted"):  # in a container
+        if reason in collector["found"]:
+            raise tap.Skip("no events of processes here: " + collector["found"])
+    check(collector["found"].startswith("procfs+netlink: no bpf: "), collector)
+    check("CAP_BPF" in collector["found"], collector)
+    equal(collector["result"], "limited")
+    check(collector["advice"], collector)
+    equal(found["capabilities"]["result"], "limited")
+    equal(found["capabilities"]["found"],
+          "this user: CAP_BPF no, CAP_PERFMON no, CAP_NET_ADMIN yes")
 
 
 @test
