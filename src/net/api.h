@@ -135,10 +135,15 @@ struct events_query {
 };
 enum events_field { EVENTS_KIND, EVENTS_AGENT };
 
+struct discovery_query {
+    uint32_t given;
+    struct query_values presets;
+};
+
 extern const struct schema schema_agent_body, schema_stop_body, schema_usage_body,
     schema_allocation_body, schema_pool_body;
 extern const struct schema schema_history_query, schema_agents_query, schema_alerts_query,
-    schema_prediction_query, schema_events_query;
+    schema_prediction_query, schema_events_query, schema_discovery_query;
 extern const struct schema schema_range_query, schema_top_query, schema_quantile_query,
     schema_totals_query;
 
@@ -147,13 +152,14 @@ extern const struct schema schema_range_query, schema_top_query, schema_quantile
 extern const struct schema schema_usage, schema_limits, schema_agent, schema_agent_detail,
     schema_agents, schema_alert, schema_alerts, schema_allocation, schema_allocations,
     schema_prediction, schema_pool, schema_pools, schema_event, schema_system, schema_history,
-    schema_stopped, schema_health, schema_problem;
+    schema_stopped, schema_health, schema_problem, schema_discovery;
 extern const struct schema schema_range, schema_top, schema_quantile, schema_usage_totals,
     schema_verification;
 
 extern const char *const words_range_aggregate[], *const words_top_aggregate[];
 
 /* The words of the vocabulary, in the order of their enums; NULL-terminated. */
+extern const char *const words_preset[], *const words_unit[];
 extern const char *const words_philosophy[],
     *const words_severity[],
         *const words_resource[],

@@ -216,6 +216,31 @@ static SCHEMA(schema_scaled, "ScaleChange", "A change of a pool's scale", scaled
 };
 SCHEMA(schema_event, "Event", "Something that happened", event_fields)
 
+static const struct schema_field discovered_fields[] = {
+    ANSWER("id", FIELD_TEXT, "That the agent would have"),
+    ANSWER("rule", FIELD_TEXT, "That found it"),
+    ANSWER_WORD("unit", words_unit, "The process with what it starts, or its whole cgroup"),
+    ANSWER("pid", FIELD_INTEGER, "Of its first process"),
+    ANSWER("uid", FIELD_INTEGER, "Whose it is"),
+    ANSWER_WORD("philosophy", words_philosophy, "That it would have"),
+    ANSWER_OR_NULL("template", FIELD_TEXT, "That it would have; null: none"),
+    ANSWER_OR_NULL("command", FIELD_TEXT, "null: not known"),
+    ANSWER_OR_NULL("cgroup", FIELD_TEXT, "null: a tree of processes"),
+    ANSWER("processes", FIELD_INTEGER, "That would be the agent's"),
+    ANSWER("managed", FIELD_BOOLEAN, "Whether the process is an agent's already"),
+    ANSWER_OR_NULL("agent_id", FIELD_TEXT, "Whose; null: nobody's, or another user's"),
+};
+static SCHEMA(schema_discovered, "DiscoveredAgent", "What would be an agent", discovered_fields)
+
+    static const struct schema_field discovery_fields[] = {
+        ANSWER_OF("agents", FIELD_LIST, &schema_discovered, "Own ones; all for the privileged"),
+        ANSWER_OR_NULL("looked_at", FIELD_INTEGER, "Processes; null: not told to this user"),
+        ANSWER_OR_NULL(
+            "environment_unreadable", FIELD_INTEGER, "Processes that may name an agent unseen"),
+        ANSWER_OR_NULL("beyond_caps", FIELD_INTEGER, "Matches that are left out"),
+};
+SCHEMA(schema_discovery, "Discovery", "What rules would make agents now", discovery_fields)
+
 static const struct schema_field capacity_fields[] = {
     ANSWER_OR_NULL("cpu_cores", FIELD_NUMBER, "Cores that the daemon and its agents may use"),
     ANSWER_OR_NULL("memory_mb", FIELD_NUMBER, "MiB"),

@@ -17,6 +17,9 @@ const char *const words_status[] = {"granted", "refused", "queued", NULL};
 const char *const words_basis[] = {"default", "all", "philosophy", "template", NULL};
 const char *const words_kind[] = {"alert", "agent_added", "agent_exited", "agent_orphans",
     "agent_removed", "allocation", "scale", "config", "lost", NULL};
+const char *const words_preset[] = {
+    "docker", "podman", "kubernetes", "systemd-slice", "coding-agents", "environment", NULL};
+const char *const words_unit[] = {"auto", "tree", "cgroup", NULL};
 const char *const words_direction[] = {"hold", "up", "down", NULL};
 const char *const words_source[] = {"none", "measured", "reported", "both", NULL};
 
@@ -285,3 +288,13 @@ static const struct schema_field events_fields[] = {
         TEXT_AT(struct events_query, agent)},
 };
 SCHEMA(schema_events_query, "EventsQuery", "", struct events_query, events_fields)
+
+static const struct schema_field discovery_fields[] = {
+    {.name = "preset",
+        .kind = FIELD_MAP,
+        .help = "This set of rules; may be given several times. Default: discovery.rules of the "
+                "configuration, all presets where it has none",
+        .words = words_preset,
+        AT(struct discovery_query, presets)},
+};
+SCHEMA(schema_discovery_query, "DiscoveryQuery", "", struct discovery_query, discovery_fields)

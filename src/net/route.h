@@ -117,6 +117,7 @@ struct net_call {
         struct alerts_query alerts;
         struct prediction_query prediction;
         struct events_query events;
+        struct discovery_query discovery;
     } query;
 };
 
@@ -180,6 +181,8 @@ int route_agent_delete(struct net_call *call);
 int route_agent_stop(struct net_call *call);
 int route_usage_put(struct net_call *call);
 int route_usage_get(struct net_call *call);
+
+int route_discovery(struct net_call *call);
 
 int route_system_history(struct net_call *call);
 int route_agent_history(struct net_call *call);

@@ -198,6 +198,68 @@ def put(daemon, identifier, body):
     check(answer.startswith(b"HTTP/1.1 201"), answer)
 
 
+ASK = """
+import http.client, socket, sys
+connection = http.client.HTTPConnection("localhost", timeout=60)
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(sys.argv[1])
+connection.request("GET", sys.argv[2])
+print(connection.getresponse().read().decode())
+"""
+
+
+def ask(daemon, target, user=None):
+    """What the daemon answers another user."""
+    prefix = tap.as_user(user) if user is not None else []
+    done = subprocess.run([*prefix, sys.executable, "-c", ASK, daemon.socket, target], timeout=60,
+                          env=tap.ENVIRONMENT, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+@test
+def the_daemon_tells_what_it_would_find():
+    """GET /v1/discovery lists what rules find, whether it is an agent already, to whom it belongs"""
+    program = script(NAME + "-told")
+    daemon = tap.Daemon(open_to_all=True, config="discovery:\n  rules:\n    - name: told\n"
+                        f"      executable: {NAME}-told\n")
+    value = NAME + "-named"
+    process = start(program)
+    named = start("sleep", "300", env={"AGENTCORE_AGENT_ID": value})
+    identifier = f"{NAME}-told-{process.pid}"
+    wait_for("both of its children", lambda: len(children(process.pid)) == 2)
+    answer = ask(daemon, "/v1/discovery")
+    check(answer["looked_at"] > 3 and answer["beyond_caps"] == 0, answer)
+    equal(answer["agents"], [{
+        "id": identifier, "rule": "told", "unit": "tree", "pid": process.pid, "uid": os.geteuid(),
+        "philosophy": "autonomous", "template": answer["agents"][0]["template"],
+        "command": answer["agents"][0]["command"], "cgroup": None, "processes": 3,
+        "managed": False, "agent_id": None}])
+    equal(agents(daemon), {}, "nothing is changed")
+    put(daemon, "mine", {"pid": process.pid})
+    wait_for("its processes", lambda: agents(daemon)["mine"]["processes"] == 3)
+    found = ask(daemon, "/v1/discovery")["agents"][0]
+    equal((found["managed"], found["agent_id"]), (True, "mine"))
+    found = {a["id"]: a for a in
+             ask(daemon, "/v1/discovery?preset=environment&preset=docker")["agents"]}
+    equal((found[value]["rule"], found[value]["pid"]), ("environment", named.pid))
+    check(identifier not in found, found)
+    check("not one of: docker" in ask(daemon, "/v1/discovery?preset=x")["detail"])
+    if os.geteuid() == 0:
+        stranger = start(*tap.as_user(tap.NOBODY), "sleep", "303",
+                         env={"AGENTCORE_AGENT_ID": value + "-2"})
+        put(daemon, "roots", {"pid": stranger.pid})
+        wait_for("its process", lambda: agents(daemon)["roots"]["processes"] == 1)
+        answer = ask(daemon, "/v1/discovery?preset=environment", tap.NOBODY)
+        equal([(a["uid"], a["managed"], a["agent_id"]) for a in answer["agents"]
+               if a["id"].startswith(NAME)], [(tap.NOBODY, True, None)])
+        equal({a["uid"] for a in answer["agents"]}, {tap.NOBODY})
+        equal((answer["looked_at"], answer["environment_unreadable"]), (None, None))
+        end(stranger)
+    daemon.stop()
+    for one in (process, named):
+        end(one)
+
+
 @test
 def environments_of_others_are_missed_aloud():
     """an ordinary user's dry run works, and says whose environment it cannot read"""

@@ -186,6 +186,30 @@ def test_a_process_attaches_itself(connected):
     assert connected.cleanup_agent_resources("agent-1")
 
 
+# ---- Discovery
+
+
+def test_discovery_lists_what_rules_find(connected, tmp_path):
+    value = f"py-{os.getpid()}"
+    child = subprocess.Popen(["sleep", "60"], env={"AGENTCORE_AGENT_ID": value}, start_new_session=True)
+    try:
+        found = {agent.id: agent for agent in connected.discover("environment")}
+        assert (found[value].pid, found[value].rule, found[value].processes) == (child.pid, "environment", 1)
+        assert (found[value].managed, found[value].agent_id, found[value].cgroup) == (False, None, None)
+        connected.attach(CONFIG, child.pid)
+        wait_for(lambda: connected.get_agent_usage("agent-1").memory_mb)
+        found = {agent.id: agent for agent in connected.discover(["environment", "docker"])}
+        assert (found[value].managed, found[value].agent_id) == (True, "agent-1")
+        assert connected.discover() is not None
+        with pytest.raises(ValueError, match="preset"):
+            connected.discover("nothing")
+        with pytest.raises(NotImplementedError, match="connect"):
+            ResourceManager().discover()
+    finally:
+        child.kill()
+        child.wait()
+
+
 # ---- Loss
 
 

@@ -27,7 +27,7 @@ from agentcore._optimizer import PerformanceOptimizer, ResourcePredictor, get_pe
 from agentcore._remote import AgentCoreConnectionError, AgentCoreHTTPError
 from agentcore._scaler import DynamicScaler
 from agentcore._usage import ResourceUsage
-from agentcore._values import AlertSeverity, ResourceAlert, ResourceLimits, ResourceType
+from agentcore._values import AlertSeverity, DiscoveredAgent, ResourceAlert, ResourceLimits, ResourceType
 
 __version__ = _core.__version__
 
@@ -37,6 +37,7 @@ __all__ = [
     "AgentCoreHTTPError",
     "AgentPhilosophy",
     "AlertSeverity",
+    "DiscoveredAgent",
     "DynamicScaler",
     "HistoryInfo",
     "HistoryPoint",

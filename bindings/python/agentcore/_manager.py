@@ -16,7 +16,7 @@ from agentcore._history import HOUR, Agents, HistoryQuantile, HistorySeries, His
 from agentcore._monitor import ResourceMonitor
 from agentcore._scaler import DynamicScaler
 from agentcore._usage import ResourceUsage
-from agentcore._values import AlertSeverity, ResourceAlert, ResourceLimits
+from agentcore._values import AlertSeverity, DiscoveredAgent, ResourceAlert, ResourceLimits
 
 
 class ResourceManager(_core.Manager):
@@ -212,6 +212,15 @@ class ResourceManager(_core.Manager):
         """Meters the process tree of @pid as @config's agent. ProcessLookupError, FileExistsError
         (the agent has a tree already), ValueError."""
         self._attach(config, pid)
+
+    def discover(self, presets: str | Iterable[str] | None = None) -> list[DiscoveredAgent]:
+        """Which processes agentcored's rules of discovery would make agents now; changes nothing.
+
+        presets: of "docker", "podman", "kubernetes", "systemd-slice", "coding-agents" and
+        "environment"; by default the rules of its configuration, all presets where it has none. An
+        ordinary user sees own processes. Over the daemon only: see connect().
+        """
+        raise NotImplementedError("discover: agentcored looks for agents; use ResourceManager.connect()")
 
     # ---- What existing code reaches into
 

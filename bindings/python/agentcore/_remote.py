@@ -35,7 +35,7 @@ from agentcore._manager import ResourceManager
 from agentcore._monitor import ResourceMonitor
 from agentcore._scaler import DynamicScaler
 from agentcore._usage import ResourceUsage
-from agentcore._values import AlertSeverity, Done, ResourceAlert, ResourceLimits, ResourceType
+from agentcore._values import AlertSeverity, DiscoveredAgent, Done, ResourceAlert, ResourceLimits, ResourceType
 
 __all__ = ["AgentCoreConnectionError", "AgentCoreHTTPError", "RemoteResourceManager"]
 
@@ -476,6 +476,11 @@ class RemoteResourceManager(ResourceManager):
                                 limit=_history.number("limit", limit, 1, 10_000))
         return UsageTotals(by=answer["by"], rows=[UsageTotal(**row) for row in answer["rows"]],
                            total=UsageTotal(name=None, **answer["total"]), **_info(answer))
+
+    def discover(self, presets: str | Iterable[str] | None = None) -> list[DiscoveredAgent]:
+        names = [presets] if isinstance(presets, str) else list(presets or ())
+        query = "?" + urlencode([("preset", name) for name in names]) if names else ""
+        return [DiscoveredAgent(**found) for found in self._client.call("GET", "/v1/discovery" + query)[1]["agents"]]
 
     # ---- Limits
 

@@ -62,6 +62,29 @@ class Done(int):
         yield
 
 
+@dataclass(frozen=True, kw_only=True)
+class DiscoveredAgent:
+    """A process, or all of a cgroup (unit "cgroup"), that a rule of discovery would make an agent.
+
+    id, philosophy and template are what the agent would have; rule found it. pid is its first
+    process and uid that one's user. managed: the process is an agent's already, agent_id that
+    agent's (None: nobody's, or another user's).
+    """
+
+    id: str
+    rule: str
+    unit: str
+    pid: int
+    uid: int
+    philosophy: str
+    template: str | None
+    command: str | None
+    cgroup: str | None
+    processes: int
+    managed: bool
+    agent_id: str | None
+
+
 @dataclass
 class ResourceAlert:
     """An alert as it was when this copy was made.

@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* agentcore discover: what rules of discovery would find now, without a daemon and without doing
  * anything. */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "apps/cli/cli.h"
-#include "base/clock.h"
-#include "base/io.h"
-#include "base/map.h"
 #include "config/config.h"
-#include "engine/discovery.h"
-#include "os/procfs.h"
-
-#define FOUND_MAX   4096
-#define DEPTH_LIMIT 4096
+#include "engine/discovery_dry.h"
 
 struct discover_options {
     const char *config;
@@ -36,12 +27,7 @@ struct dry_run {
     struct discovery_rule rules[DISCOVERY_RULES_MAX];
     size_t n_rules;
     uint32_t max_agents;
-    struct collector_source *source;
-    struct discovery *discovery;
-    int proc_fd;
-    struct sample sample;
-    struct discovery_plan plan;
-    uint32_t processes[FOUND_MAX]; /* of each entry that is an agent */
+    struct discovery_dry *dry;
 };
 
 /* ---- Rules */
@@ -74,7 +60,7 @@ static int gather_rules(struct dry_run *run, const struct discover_options *opti
 {
     struct ac_error error = {0};
     int code = 0;
-    run->max_agents = FOUND_MAX;
+    run->max_agents = DISCOVERY_DRY_MAX;
     if (options->config) {
         if (config_load(options->config, &run->config, &error) < 0)
             return cli_fail(run->cli, EXIT_USAGE, "%s", error.message);
@@ -92,78 +78,6 @@ static int gather_rules(struct dry_run *run, const struct discover_options *opti
     return code;
 }
 
-/* ---- Looking */
-
-static int scan(struct dry_run *run, struct ac_error *error)
-{
-    const struct procfs_options procfs = {.processes = true};
-    run->proc_fd = io_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY, 0);
-    if (run->proc_fd < 0)
-        return error_errno(error, run->proc_fd, "/proc");
-    const struct discovery_options options = {.rules = run->rules,
-        .n_rules = run->n_rules,
-        .max_agents = run->max_agents,
-        .looks_max = UINT32_MAX,
-        .found_max = FOUND_MAX,
-        .seed = clock_mono().ns,
-        .proc_fd = run->proc_fd,
-        .self = (int32_t)getpid()};
-    int r = procfs_new(&procfs, &run->source, error);
-    if (r < 0)
-        return r;
-    r = discovery_new(&options, &run->discovery);
-    if (r == 0)
-        r = run->source->ops->read(run->source, &run->sample);
-    if (r == 0)
-        r = discovery_scan(run->discovery, NULL, &run->sample, &run->plan);
-    return r < 0 ? error_errno(error, r, "looking at processes") : 0;
-}
-
-/* Which entry of the plan is the agent of entry @i, plus 1. */
-static uintptr_t agent_of(const struct dry_run *run, size_t i)
-{
-    for (size_t j = 0; j <= i; j++) {
-        const struct discovery_found *found = &run->plan.found[j];
-        if (!found->joins && strcmp(found->spec.id, run->plan.found[i].spec.id) == 0)
-            return j + 1;
-    }
-    return 0;
-}
-
-static void count_one(struct dry_run *run, const struct u64map *owners, const struct u64map *procs,
-    const struct proc_record *proc)
-{
-    for (unsigned depth = 0; proc && depth < DEPTH_LIMIT; depth++) {
-        uintptr_t owner = (uintptr_t)u64map_get(owners, (uint64_t)proc->pid);
-        if (owner) {
-            run->processes[owner - 1]++;
-            return;
-        }
-        proc = proc->ppid > 0 ? u64map_get(procs, (uint64_t)proc->ppid) : NULL;
-    }
-}
-
-static int count_processes(struct dry_run *run)
-{
-    struct u64map *owners = NULL, *procs = NULL;
-    int r = u64map_new(1, &owners);
-    if (r == 0)
-        r = u64map_new(1, &procs);
-    for (size_t i = 0; r == 0 && i < run->plan.n_found; i++) {
-        uintptr_t owner = agent_of(run, i);
-        if (owner)
-            r = u64map_put(owners, (uint64_t)run->plan.found[i].spec.root_pid, (void *)owner);
-    }
-    for (size_t i = 0; r == 0 && i < run->sample.n_procs; i++)
-        r = u64map_put(
-            procs, (uint64_t)run->sample.procs[i].pid, (void *)(uintptr_t)&run->sample.procs[i]);
-    for (size_t i = 0; r == 0 && i < run->sample.n_procs; i++)
-        count_one(run, owners, procs, &run->sample.procs[i]);
-    u64map_free(owners);
-    u64map_free(procs);
-    return r;
-}
-
 /* ---- Telling */
 
 static json_t *text_or_null(const char *text)
@@ -176,8 +90,8 @@ static int print_json(const struct dry_run *run)
 {
     json_t *agents = json_array();
     json_t *out cleanup_json = json_object();
-    for (size_t i = 0; i < run->plan.n_found; i++) {
-        const struct discovery_found *found = &run->plan.found[i];
+    for (size_t i = 0; i < run->dry->plan.n_found; i++) {
+        const struct discovery_found *found = &run->dry->plan.found[i];
         if (found->joins)
             continue;
         json_t *agent = json_object();
@@ -191,14 +105,14 @@ static int print_json(const struct dry_run *run)
         json_object_set_new(agent, "template", text_or_null(found->spec.agent_template));
         json_object_set_new(agent, "command", text_or_null(found->spec.command));
         json_object_set_new(agent, "cgroup", text_or_null(found->cgroup));
-        json_object_set_new(agent, "processes", json_integer(run->processes[i]));
+        json_object_set_new(agent, "processes", json_integer(run->dry->processes[i]));
         json_array_append_new(agents, agent);
     }
     json_object_set_new(out, "agents", agents);
-    json_object_set_new(out, "processes", json_integer((json_int_t)run->plan.looked_at));
+    json_object_set_new(out, "processes", json_integer((json_int_t)run->dry->plan.looked_at));
     json_object_set_new(
-        out, "environment_unreadable", json_integer((json_int_t)run->plan.unreadable));
-    json_object_set_new(out, "beyond_caps", json_integer((json_int_t)run->plan.capped));
+        out, "environment_unreadable", json_integer((json_int_t)run->dry->plan.unreadable));
+    json_object_set_new(out, "beyond_caps", json_integer((json_int_t)run->dry->plan.capped));
     return cli_print_json(run->cli, out, false);
 }
 
@@ -219,7 +133,7 @@ static void add_row(
     table_cell(table, number, STYLE_NONE);
     snprintf(number, sizeof(number), "%u", found->spec.owner_uid);
     table_cell(table, number, STYLE_NONE);
-    snprintf(number, sizeof(number), "%u", run->processes[i]);
+    snprintf(number, sizeof(number), "%u", run->dry->processes[i]);
     table_cell(table, number, STYLE_NONE);
     table_cell(table, *found->cgroup ? found->cgroup : found->spec.command, STYLE_NONE);
 }
@@ -229,32 +143,29 @@ static int print_table(const struct dry_run *run)
     struct table *table CLEANUP(table_freep) = NULL;
     if (table_new(columns, ARRAY_SIZE(columns), &table) < 0)
         return cli_fail(run->cli, EXIT_FAILED, "out of memory");
-    for (size_t i = 0; i < run->plan.n_found; i++) {
-        if (!run->plan.found[i].joins)
-            add_row(run, table, &run->plan.found[i], i);
+    for (size_t i = 0; i < run->dry->plan.n_found; i++) {
+        if (!run->dry->plan.found[i].joins)
+            add_row(run, table, &run->dry->plan.found[i], i);
     }
     int code = 0;
     if (table_count(table) == 0)
-        printf("Of %zu processes none would be an agent.\n", run->plan.looked_at);
+        printf("Of %zu processes none would be an agent.\n", run->dry->plan.looked_at);
     else
         code = cli_print_table(run->cli, table);
-    if (run->plan.unreadable > 0)
+    if (run->dry->plan.unreadable > 0)
         fprintf(stderr,
             "agentcore discover: the environment of %zu processes cannot be read: "
             "AGENTCORE_AGENT_ID "
             "of other users is seen by root only\n",
-            run->plan.unreadable);
-    if (run->plan.capped > 0 || run->plan.more)
+            run->dry->plan.unreadable);
+    if (run->dry->plan.capped > 0 || run->dry->plan.more)
         fprintf(stderr, "agentcore discover: more processes match than max_agents allows\n");
     return code;
 }
 
 static void dry_run_close(struct dry_run *run)
 {
-    discovery_free(run->discovery);
-    if (run->source)
-        run->source->ops->free(run->source);
-    io_closep(&run->proc_fd);
+    discovery_dry_free(run->dry);
     config_done(&run->config);
     mem_free(run);
 }
@@ -268,12 +179,10 @@ static int discover_run(struct cli *cli, void *data, char **operands, int n_oper
     if (!run)
         return cli_fail(cli, EXIT_FAILED, "out of memory");
     run->cli = cli;
-    run->proc_fd = -1;
     int code = gather_rules(run, data);
-    if (code == 0 && scan(run, &error) < 0)
+    if (code == 0 &&
+        discovery_dry_run(run->rules, run->n_rules, run->max_agents, &run->dry, &error) < 0)
         code = cli_fail(cli, EXIT_FAILED, "%s", error.message);
-    if (code == 0 && count_processes(run) < 0)
-        code = cli_fail(cli, EXIT_FAILED, "out of memory");
     if (code == 0)
         code = cli->common.json ? print_json(run) : print_table(run);
     dry_run_close(run);

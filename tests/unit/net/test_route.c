@@ -141,6 +141,9 @@ static void test_every_answer(void **state)
     check_answer(f, "GET", "/v1/agents/reported/history", NULL, 200, &schema_history);
     check_answer(f, "GET", "/v1/system/history?step=10s", NULL, 200, &schema_history);
     check_answer(f, "GET", "/v1/system", NULL, 200, &schema_system);
+    check_answer(f, "GET", "/v1/discovery", NULL, 200, &schema_discovery);
+    check_answer(
+        f, "GET", "/v1/discovery?preset=docker&preset=environment", NULL, 200, &schema_discovery);
     json = call_checked(f, "GET", "/v1/alerts", NULL, 200, &schema_alerts);
     assert_true(json_array_size(json_object_get(json, "alerts")) >= 2);
     json_t *alert = json_array_get(json_object_get(json, "alerts"), 0);
@@ -311,6 +314,7 @@ static void test_bad_bodies(void **state)
         {"GET", "/v1/system/history?step=-1s", NULL, "not a duration", "step"},
         {"GET", "/v1/alerts?agent=a%20b", NULL, "letters, digits", "agent"},
         {"GET", "/v1/alerts?state=old", NULL, "not one of: active, live, all", "state"},
+        {"GET", "/v1/discovery?preset=docker&preset=x", NULL, "not one of: docker", "preset"},
         {"GET", "/v1/events?kind=alert&kind=alarm", NULL, "\"alarm\" is not one of", "kind"},
     };
     struct fixture *f = *state;
@@ -535,6 +539,7 @@ static void test_out_of_memory(void **state)
     fail_each_allocation(f, "GET", "/v1/system/history?step=1s", NULL);
     fail_each_allocation(f, "PUT", "/v1/agents/a/usage", "{\"cpu_percent\":99}");
     fail_each_allocation(f, "GET", "/v1/alerts", NULL);
+    fail_each_allocation(f, "GET", "/v1/discovery?preset=docker", NULL);
     fail_each_allocation(f, "GET", "/openapi.json", NULL);
 }
 
