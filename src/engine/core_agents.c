@@ -218,13 +218,19 @@ static int need_subject(
     return core_agent_add(core, &spec, now, ret_agent, NULL);
 }
 
+/* The subject of a usage that is sound. */
+static int need_subject_of(struct core *core, const char *subject, const struct ac_usage *usage,
+    struct moment now, const struct agent **ret_agent)
+{
+    int r = ac_usage_validate(usage, NULL);
+    return r < 0 ? r : need_subject(core, subject, now, ret_agent);
+}
+
 int core_check(
     struct core *core, const char *subject, const struct ac_usage *usage, struct moment now)
 {
     const struct agent *agent;
-    int r = ac_usage_validate(usage, NULL);
-    if (r == 0)
-        r = need_subject(core, subject, now, &agent);
+    int r = need_subject_of(core, subject, usage, now, &agent);
     if (r < 0)
         return r;
     core->now = now;
@@ -284,9 +290,7 @@ int core_record(
     struct core *core, const char *subject, const struct ac_usage *usage, struct moment now)
 {
     const struct agent *agent;
-    int r = ac_usage_validate(usage, NULL);
-    if (r == 0)
-        r = need_subject(core, subject, now, &agent);
+    int r = need_subject_of(core, subject, usage, now, &agent);
     if (r < 0)
         return r;
     struct ac_usage stamped = *usage;

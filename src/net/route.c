@@ -127,15 +127,27 @@ int64_t call_whose(const struct net_call *call)
     return peer->privileged ? HISTORY_ANYBODY : (int64_t)peer->uid;
 }
 
-bool call_has_label(const struct agent_spec *spec, const char *wanted)
+bool labels_have(const char *labels, size_t size, const char *wanted)
 {
     size_t cursor = 0, length = strcspn(wanted, "=");
     const char *key, *value;
-    while ((key = agent_spec_next_label(spec, &cursor, &value))) {
+    while ((key = agent_labels_next(labels, size, &cursor, &value))) {
         if (strlen(key) == length && memcmp(key, wanted, length) == 0)
             return wanted[length] == 0 || strcmp(value, wanted + length + 1) == 0;
     }
     return false;
+}
+
+bool call_fits(
+    const struct agent_spec *spec, const unsigned *philosophy, const struct query_values *labels)
+{
+    if (philosophy && (unsigned)spec->philosophy != *philosophy)
+        return false;
+    for (size_t i = 0; i < labels->count; i++) {
+        if (!labels_have(spec->labels, spec->labels_size, labels->values[i]))
+            return false;
+    }
+    return true;
 }
 
 bool call_agent_id(struct net_call *call, const char *id, const char *field)

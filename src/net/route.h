@@ -153,8 +153,13 @@ uint32_t call_uid(const struct net_call *call);
 /* Whose history this peer may see: see store/history.h. */
 int64_t call_whose(const struct net_call *call);
 
-/* Whether a label fits @wanted: "key=value", or "key" for any value. */
-bool call_has_label(const struct agent_spec *spec, const char *wanted);
+/* Whether an agent is of a philosophy (NULL = any) and has all of the labels. */
+bool call_fits(
+    const struct agent_spec *spec, const unsigned *philosophy, const struct query_values *labels);
+
+/* Whether one of these labels (see agent_labels_next) fits @wanted: "key=value", or "key" for any
+ * value. */
+bool labels_have(const char *labels, size_t size, const char *wanted);
 
 /* Whether @id is a legal agent id; else the reply is a problem about @field. */
 bool call_agent_id(struct net_call *call, const char *id, const char *field);

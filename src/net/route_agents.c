@@ -67,14 +67,8 @@ static bool agent_wanted(const struct net_call *call, const struct agent *agent)
         return false;
     if (schema_given(query, AGENTS_STATE) && (unsigned)agent->state != query->state)
         return false;
-    if (schema_given(query, AGENTS_PHILOSOPHY) &&
-        (unsigned)agent->spec.philosophy != query->philosophy)
-        return false;
-    for (size_t i = 0; i < query->labels.count; i++) {
-        if (!call_has_label(&agent->spec, query->labels.values[i]))
-            return false;
-    }
-    return true;
+    return call_fits(&agent->spec,
+        schema_given(query, AGENTS_PHILOSOPHY) ? &query->philosophy : NULL, &query->labels);
 }
 
 int route_agents_list(struct net_call *call)

@@ -75,27 +75,9 @@ static bool wanted(const struct net_call *call, const char *subject)
         return false;
     if (!agent) /* with filters, what the history keeps of it decides */
         return call->request->peer.privileged && !filtered;
-    if (!call_owns(call, agent))
-        return false;
-    if (schema_given(query, STATS_PHILOSOPHY) &&
-        (unsigned)agent->spec.philosophy != query->philosophy)
-        return false;
-    for (size_t i = 0; i < query->labels.count; i++) {
-        if (!call_has_label(&agent->spec, query->labels.values[i]))
-            return false;
-    }
-    return true;
-}
-
-static bool has_label(const struct history_about *about, const char *wanted)
-{
-    size_t cursor = 0, length = strcspn(wanted, "=");
-    const char *key, *value;
-    while ((key = agent_labels_next(about->labels, about->labels_size, &cursor, &value))) {
-        if (strlen(key) == length && memcmp(key, wanted, length) == 0)
-            return wanted[length] == 0 || strcmp(value, wanted + length + 1) == 0;
-    }
-    return false;
+    return call_owns(call, agent) &&
+           call_fits(&agent->spec,
+               schema_given(query, STATS_PHILOSOPHY) ? &query->philosophy : NULL, &query->labels);
 }
 
 static bool about_fits(const struct stats_scope *scope, const struct history_about *about)
@@ -105,7 +87,7 @@ static bool about_fits(const struct stats_scope *scope, const struct history_abo
     if (!about->known || (scope->of_philosophy && (unsigned)about->philosophy != scope->philosophy))
         return false;
     for (size_t i = 0; i < scope->labels.size; i += strlen(scope->labels.data + i) + 1) {
-        if (!has_label(about, scope->labels.data + i))
+        if (!labels_have(about->labels, about->labels_size, scope->labels.data + i))
             return false;
     }
     return true;

@@ -201,14 +201,9 @@ int ledger_request(struct ledger *ledger, const struct ledger_request *request, 
     }
     r = ledger_check_room(ledger, entry, reservation->allocation.status);
     if (r == 0)
-        r = ledger_entry_get(ledger, request->agent_id, &entry);
+        r = ledger_attach(ledger, reservation);
     if (r < 0)
         return r;
-    r = ledger_entry_attach(ledger, entry, reservation);
-    if (r < 0) {
-        ledger_entry_drop_unused(ledger, entry);
-        return r;
-    }
     if (reservation->allocation.status == AC_ALLOCATION_GRANTED)
         ledger_take_effect(ledger, reservation, now, ledger->options.reservation_ttl_ns);
     *ret_allocation = TAKE_PTR(reservation)->allocation;

@@ -185,11 +185,17 @@ void ledger_entry_drop_unused(struct ledger *ledger, struct entry *entry)
     mem_free(entry);
 }
 
-int ledger_entry_attach(struct ledger *ledger, struct entry *entry, struct reservation *reservation)
+int ledger_attach(struct ledger *ledger, struct reservation *reservation)
 {
-    int r = strmap_put(ledger->by_id, reservation->allocation.allocation_id, entry);
+    struct entry *entry;
+    int r = ledger_entry_get(ledger, reservation->allocation.agent_id, &entry);
     if (r < 0)
         return r;
+    r = strmap_put(ledger->by_id, reservation->allocation.allocation_id, entry);
+    if (r < 0) {
+        ledger_entry_drop_unused(ledger, entry);
+        return r;
+    }
     struct reservation *after = ledger->queue.last;
     if (entry->reservation && entry->reservation->list == &ledger->queue)
         after = entry->reservation->previous;

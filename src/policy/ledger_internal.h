@@ -149,11 +149,10 @@ struct reservation *ledger_entry_detach(struct ledger *ledger, struct entry *ent
 /* Frees an entry that neither holds nor uses anything. */
 void ledger_entry_drop_unused(struct ledger *ledger, struct entry *entry);
 
-/* Puts @reservation (owned on success) in place of the entry's present one. It is granted or
+/* Puts @reservation (owned on success) in place of its agent's present one. It is granted or
  * queued already in its fields; where it waits it takes the place of the present one, if that
  * waits too, else the last. Returns 0 or -ENOMEM. */
-int ledger_entry_attach(
-    struct ledger *ledger, struct entry *entry, struct reservation *reservation);
+int ledger_attach(struct ledger *ledger, struct reservation *reservation);
 
 /* ---- Answers */
 

@@ -61,14 +61,9 @@ int ledger_restore(struct ledger *ledger, const struct ac_allocation *allocation
     struct reservation *reservation cleanup_free = reservation_restored(allocation, owner_uid);
     if (!reservation)
         return -ENOMEM;
-    r = ledger_entry_get(ledger, allocation->agent_id, &entry);
+    r = ledger_attach(ledger, reservation);
     if (r < 0)
         return r;
-    r = ledger_entry_attach(ledger, entry, reservation);
-    if (r < 0) {
-        ledger_entry_drop_unused(ledger, entry);
-        return r;
-    }
     id_seen(&ledger->ids, allocation->allocation_id);
     if (allocation->status == AC_ALLOCATION_QUEUED)
         queue_sort_in(ledger, reservation, allocation->queue_position);
