@@ -81,6 +81,19 @@ static inline struct agent_spec spec_make(const char *id, int32_t pid)
     return spec;
 }
 
+/* A machine and a core that has seen it once, and then got an agent, whose root is there from the
+ * next tick on. @ret_agent may be NULL. */
+static inline struct core *core_with_agent(
+    struct world *world, const struct agent_spec *spec, const struct agent **ret_agent)
+{
+    world_init(world);
+    struct core *core = core_make(NULL);
+    assert_int_equal(core_tick(core, &world->sample), 0);
+    assert_int_equal(core_agent_add(core, spec, sample_moment(&world->sample), ret_agent, NULL), 0);
+    world_proc(world, spec->root_pid, 1);
+    return core;
+}
+
 static inline unsigned drain(struct core *core, enum event_kind kind, struct event *ret_last)
 {
     struct event event;

@@ -106,12 +106,8 @@ static void test_orphans_are_told(void **state)
     struct world world;
     struct event event;
     (void)state;
-    world_init(&world);
-    struct core *core = core_make(NULL);
     struct agent_spec spec = spec_make("a", 10);
-    core_tick(core, &world.sample);
-    core_agent_add(core, &spec, world.sample.when, NULL, NULL);
-    world_proc(&world, 10, 1);
+    struct core *core = core_with_agent(&world, &spec, NULL);
     world_proc(&world, 11, 10);
     core_tick(core, &world.sample);
     world_pass(&world, 1);
@@ -164,12 +160,8 @@ static void test_oom_kill_is_an_emergency_once(void **state)
     struct event event;
     const struct agent *agent;
     (void)state;
-    world_init(&world);
-    struct core *core = core_make(NULL);
     struct agent_spec spec = spec_make("a", 10);
-    core_tick(core, &world.sample);
-    core_agent_add(core, &spec, world.sample.when, &agent, NULL);
-    world_proc(&world, 10, 1);
+    struct core *core = core_with_agent(&world, &spec, &agent);
     world.groups[0] = (struct group_record){.slot = agent->slot, .known = GROUP_KNOWN_EVENTS};
     world.sample.n_groups = 1;
     core_tick(core, &world.sample);
@@ -241,12 +233,8 @@ static void test_old_oom_kills_are_not_told(void **state)
     struct event event;
     const struct agent *agent;
     (void)state;
-    world_init(&world);
-    struct core *core = core_make(NULL);
     struct agent_spec spec = spec_make("a", 10);
-    core_tick(core, &world.sample);
-    core_agent_add(core, &spec, world.sample.when, &agent, NULL);
-    world_proc(&world, 10, 1);
+    struct core *core = core_with_agent(&world, &spec, &agent);
     world.groups[0] =
         (struct group_record){.slot = agent->slot, .known = GROUP_KNOWN_EVENTS, .oom_kills = 2};
     world.sample.n_groups = 1;

@@ -170,13 +170,9 @@ static void test_execution_time(void **state)
     struct world world;
     struct event event;
     (void)state;
-    world_init(&world);
-    struct core *core = core_make(NULL);
     struct agent_spec spec = spec_make("a", 10);
     spec.limits.max_execution_time_seconds = 1000;
-    core_tick(core, &world.sample);
-    world_proc(&world, 10, 1);
-    assert_int_equal(core_agent_add(core, &spec, sample_moment(&world.sample), NULL, NULL), 0);
+    struct core *core = core_with_agent(&world, &spec, NULL);
     world_pass(&world, 400);
     world.sample.when.wall_ns += 86400 * (int64_t)NS_PER_SEC;
     core_tick(core, &world.sample);

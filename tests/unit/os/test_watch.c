@@ -59,17 +59,22 @@ static bool wakes(struct watch *watch, int timeout_ms)
     return poll(&event, 1, timeout_ms) == 1 && watch_handle(watch) == 1;
 }
 
+/* A process that does nothing until it is killed. */
+static pid_t start_pausing(void)
+{
+    pid_t child = fork();
+    while (child == 0)
+        pause();
+    return child;
+}
+
 static void test_the_end_of_a_process_wakes_once(void **state)
 {
     struct watch *watch = NULL;
 
     (void)state;
     assert_int_equal(watch_new(4, &watch), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        for (;;)
-            pause();
-    }
+    pid_t child = start_pausing();
     assert_int_equal(watch_root(watch, 1, child), 0);
     assert_false(wakes(watch, 0));
     kill(child, SIGKILL);
@@ -88,11 +93,7 @@ static void test_samples_are_kept_apart(void **state)
 
     (void)state;
     assert_int_equal(watch_new(4, &watch), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        for (;;)
-            pause();
-    }
+    pid_t child = start_pausing();
     assert_int_equal(watch_root(watch, 1, child), 0);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
@@ -137,11 +138,7 @@ static void test_what_is_released_does_not_wake(void **state)
 
     (void)state;
     assert_int_equal(watch_new(4, &watch), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        for (;;)
-            pause();
-    }
+    pid_t child = start_pausing();
     assert_int_equal(watch_root(watch, 2, child), 0);
     watch_release(watch, 2);
     watch_release(watch, 3);

@@ -1,64 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Processes that become members without being born into an agent, and what members use of GPUs. */
-#include "policy/registry.h"
-
 #include <errno.h>
 
-#include "policy_test.h"
-
-struct world {
-    struct registry *registry;
-    struct sample sample;
-    struct proc_record procs[16];
-    struct gpu_process gpus[8];
-    uint64_t ms;
-};
-
-static int begin(void **state)
-{
-    struct world *world = mem_alloc(sizeof(*world));
-    assert_int_equal(registry_new(8, 1, &world->registry), 0);
-    world->sample.procs = world->procs;
-    world->sample.gpus = world->gpus;
-    *state = world;
-    return 0;
-}
-
-static int finish(void **state)
-{
-    struct world *world = *state;
-    registry_free(world->registry);
-    mem_free(world);
-    return 0;
-}
-
-static void process(struct world *world, int32_t pid, int32_t ppid)
-{
-    world->procs[world->sample.n_procs++] = (struct proc_record){.pid = pid,
-        .ppid = ppid,
-        .start_ticks = (uint64_t)pid,
-        .threads = 1,
-        .state = 'S',
-        .known = PROC_KNOWN_CPU | PROC_KNOWN_THREADS};
-}
-
-static void apply(struct world *world)
-{
-    struct registry_changes changes;
-    world->sample.when = at_ms(world->ms += 1000);
-    world->sample.boot_ns = world->sample.when.mono.ns;
-    world->sample.machine = (struct machine_record){.capacity_cores = 4};
-    assert_int_equal(registry_apply(world->registry, &world->sample, &changes), 0);
-}
-
-static agent_slot add(struct world *world, const char *id, int32_t pid)
-{
-    const struct agent *agent;
-    struct agent_spec spec = {.root_pid = pid, .root_start_ticks = (uint64_t)pid};
-    snprintf(spec.id, sizeof(spec.id), "%s", id);
-    assert_int_equal(registry_add(world->registry, &spec, at_ms(world->ms), &agent), 0);
-    return agent->slot;
-}
+#include "registry_small.h"
 
 static void one_that_joins_brings_its_children(void **state)
 {
@@ -67,7 +11,7 @@ static void one_that_joins_brings_its_children(void **state)
     process(world, 20, 1);
     process(world, 21, 20);
     process(world, 30, 1);
-    agent_slot slot = add(world, "a", 10);
+    agent_slot slot = add(world, "a", 10)->slot;
     apply(world);
     assert_int_equal(registry_get(world->registry, "a")->processes, 1);
     assert_int_equal(registry_join(world->registry, "a", 20, 20), 0);
@@ -88,7 +32,7 @@ static void only_that_process_joins(void **state)
     process(world, 20, 1);
     process(world, 40, 1);
     add(world, "a", 10);
-    agent_slot other = add(world, "b", 40);
+    agent_slot other = add(world, "b", 40)->slot;
     apply(world);
     /* Another one has the pid by now; it is another agent's root; it is not there any more. */
     assert_int_equal(registry_join(world->registry, "a", 20, 19), 0);
@@ -117,7 +61,7 @@ static void nobody_joins_what_is_not_there(void **state)
     assert_int_equal(registry_join(world->registry, "a", -1, 20), -ENOENT);
     assert_int_equal(registry_join(world->registry, "a", 20, 20), 0);
     assert_int_equal(registry_remove(world->registry, "a"), 0);
-    agent_slot next = add(world, "c", 10); /* has the same slot */
+    agent_slot next = add(world, "c", 10)->slot; /* has the same slot */
     apply(world);
     assert_int_equal(registry_slot_of(world->registry, 20, 20), 0);
     assert_int_equal(registry_slot_of(world->registry, 10, 10), next);

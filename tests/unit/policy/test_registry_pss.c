@@ -1,58 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Proportional memory: whose turn it is to be read, and what readings say of an agent. */
-#include "policy/registry.h"
-
-#include "policy_test.h"
+#include "registry_small.h"
 
 #define KIB 1024u
 #define MIB (1024u * KIB)
 
-struct world {
-    struct registry *registry;
-    struct sample sample;
-    struct proc_record procs[128];
-    struct pss_record pss[128];
-    uint64_t ms;
-};
-
-static int begin(void **state)
+static struct proc_record *resident(struct world *world, int32_t pid, int32_t ppid, uint64_t rss)
 {
-    struct world *world = mem_alloc(sizeof(*world));
-    assert_int_equal(registry_new(8, 1, &world->registry), 0);
-    world->sample.procs = world->procs;
-    world->sample.pss = world->pss;
-    *state = world;
-    return 0;
-}
-
-static int finish(void **state)
-{
-    struct world *world = *state;
-    registry_free(world->registry);
-    mem_free(world);
-    return 0;
-}
-
-static struct proc_record *process(struct world *world, int32_t pid, int32_t ppid, uint64_t rss)
-{
-    struct proc_record *proc = &world->procs[world->sample.n_procs++];
-    *proc = (struct proc_record){.pid = pid,
-        .ppid = ppid,
-        .start_ticks = (uint64_t)pid,
-        .threads = 1,
-        .state = 'S',
-        .rss_anon_bytes = rss,
-        .known = PROC_KNOWN_CPU | PROC_KNOWN_THREADS | PROC_KNOWN_RSS};
+    struct proc_record *proc = process(world, pid, ppid);
+    proc->known |= PROC_KNOWN_RSS;
+    proc->rss_anon_bytes = rss;
     return proc;
-}
-
-static void apply(struct world *world)
-{
-    struct registry_changes changes;
-    world->sample.when = at_ms(world->ms += 1000);
-    world->sample.boot_ns = world->sample.when.mono.ns;
-    assert_int_equal(registry_apply(world->registry, &world->sample, &changes), 0);
-    world->sample.n_pss = 0;
 }
 
 /* Goes in with the next sample. */
@@ -63,15 +21,6 @@ static void reading(struct world *world, int32_t pid, uint64_t bytes, uint64_t a
         .start_ticks = (uint64_t)pid,
         .pss_bytes = bytes,
         .read_ns = at_ms(world->ms + 1000 - age_ms).mono.ns};
-}
-
-static const struct agent *add(struct world *world, const char *id, int32_t pid)
-{
-    const struct agent *agent;
-    struct agent_spec spec = {.root_pid = pid, .root_start_ticks = (uint64_t)pid};
-    snprintf(spec.id, sizeof(spec.id), "%s", id);
-    assert_int_equal(registry_add(world->registry, &spec, at_ms(world->ms), &agent), 0);
-    return agent;
 }
 
 /* Asserts who is wanted, in this order. */
@@ -93,8 +42,8 @@ static void assert_wants(const struct world *world, size_t capacity, const int32
 static void unknown_until_all_have_been_read(void **state)
 {
     struct world *world = *state;
-    process(world, 10, 1, 8 * MIB);
-    process(world, 11, 10, 6 * MIB);
+    resident(world, 10, 1, 8 * MIB);
+    resident(world, 11, 10, 6 * MIB);
     const struct agent *agent = add(world, "a", 10);
     assert_true(isnan(agent->pss_mb) && isnan(agent->pss_age_seconds));
     apply(world);
@@ -111,7 +60,7 @@ static void unknown_until_all_have_been_read(void **state)
     reading(world, 10, 4 * MIB, 0);
     apply(world);
     assert_true(agent->pss_mb == 6 && fabs(agent->pss_age_seconds - 2.1) < 1e-9);
-    process(world, 12, 11, MIB); /* a new child */
+    resident(world, 12, 11, MIB); /* a new child */
     apply(world);
     assert_true(isnan(agent->pss_mb));
     world->sample.n_procs--; /* ends */
@@ -122,8 +71,8 @@ static void unknown_until_all_have_been_read(void **state)
 static void one_that_may_not_be_read_leaves_it_unknown(void **state)
 {
     struct world *world = *state;
-    process(world, 10, 1, 8 * MIB);
-    process(world, 11, 10, 6 * MIB);
+    resident(world, 10, 1, 8 * MIB);
+    resident(world, 11, 10, 6 * MIB);
     const struct agent *agent = add(world, "a", 10);
     apply(world);
     reading(world, 10, 5 * MIB, 0);
@@ -145,8 +94,8 @@ static void one_that_may_not_be_read_leaves_it_unknown(void **state)
 static void readings_of_others_are_passed_over(void **state)
 {
     struct world *world = *state;
-    process(world, 10, 1, 8 * MIB);
-    process(world, 20, 1, 8 * MIB);
+    resident(world, 10, 1, 8 * MIB);
+    resident(world, 20, 1, 8 * MIB);
     const struct agent *agent = add(world, "a", 10);
     apply(world);
     reading(world, 20, MIB, 0); /* no agent's */
@@ -165,8 +114,8 @@ static void readings_of_others_are_passed_over(void **state)
 static void one_address_space_counts_once(void **state)
 {
     struct world *world = *state;
-    struct proc_record *first = process(world, 10, 1, 8 * MIB);
-    struct proc_record *second = process(world, 11, 10, 8 * MIB);
+    struct proc_record *first = resident(world, 10, 1, 8 * MIB);
+    struct proc_record *second = resident(world, 11, 10, 8 * MIB);
     first->mm_id = second->mm_id = 77;
     first->known |= PROC_KNOWN_MM;
     second->known |= PROC_KNOWN_MM;
@@ -183,9 +132,9 @@ static void one_address_space_counts_once(void **state)
 static void what_has_no_memory_is_not_waited_for(void **state)
 {
     struct world *world = *state;
-    process(world, 10, 1, 8 * MIB);
-    process(world, 11, 10, 0);
-    struct proc_record *zombie = process(world, 12, 10, 4 * MIB);
+    resident(world, 10, 1, 8 * MIB);
+    resident(world, 11, 10, 0);
+    struct proc_record *zombie = resident(world, 12, 10, 4 * MIB);
     zombie->state = 'Z';
     const struct agent *agent = add(world, "a", 10);
     apply(world);
@@ -201,8 +150,8 @@ static void what_has_no_memory_is_not_waited_for(void **state)
 static void an_agent_that_ended_has_none(void **state)
 {
     struct world *world = *state;
-    process(world, 20, 1, MIB);
-    process(world, 10, 1, 8 * MIB);
+    resident(world, 20, 1, MIB);
+    resident(world, 10, 1, 8 * MIB);
     const struct agent *agent = add(world, "a", 10);
     apply(world);
     reading(world, 10, 5 * MIB, 0);
@@ -218,10 +167,10 @@ static void an_agent_that_ended_has_none(void **state)
 static void the_largest_change_comes_first(void **state)
 {
     struct world *world = *state;
-    process(world, 10, 1, 10 * MIB);
-    process(world, 11, 10, 30 * MIB);
-    process(world, 12, 10, 20 * MIB);
-    process(world, 20, 1, 90 * MIB); /* no agent's */
+    resident(world, 10, 1, 10 * MIB);
+    resident(world, 11, 10, 30 * MIB);
+    resident(world, 12, 10, 20 * MIB);
+    resident(world, 20, 1, 90 * MIB); /* no agent's */
     add(world, "a", 10);
     assert_wants(world, 64, NULL, 0);
     apply(world);
@@ -247,7 +196,7 @@ static void the_oldest_gets_every_fourth_turn(void **state)
 {
     struct world *world = *state;
     for (int32_t pid = 10; pid < 20; pid++)
-        process(world, pid, pid == 10 ? 1 : 10, 10 * MIB);
+        resident(world, pid, pid == 10 ? 1 : 10, 10 * MIB);
     add(world, "a", 10);
     apply(world);
     for (int32_t pid = 10; pid < 18; pid++) /* 18 and 19 never */
@@ -269,8 +218,8 @@ static void the_oldest_gets_every_fourth_turn(void **state)
 static void what_does_not_change_is_read_again_later(void **state)
 {
     struct world *world = *state;
-    process(world, 10, 1, 10 * MIB);
-    process(world, 11, 10, 10 * MIB);
+    resident(world, 10, 1, 10 * MIB);
+    resident(world, 11, 10, 10 * MIB);
     add(world, "a", 10);
     apply(world);
     reading(world, 10, MIB, 0);
@@ -288,7 +237,7 @@ static void no_more_than_the_largest_batch(void **state)
 {
     struct world *world = *state;
     for (int32_t pid = 10; pid < 110; pid++)
-        process(world, pid, pid == 10 ? 1 : 10, (uint64_t)pid * MIB);
+        resident(world, pid, pid == 10 ? 1 : 10, (uint64_t)pid * MIB);
     add(world, "a", 10);
     apply(world);
     struct pss_want wants[PSS_WANTS_MAX + 1];
