@@ -300,6 +300,12 @@ static void reset_slot(struct history *history, uint32_t slot)
         s->start[c] = history->before->counters[c][slot];
 }
 
+/* Groups take turns, so that chunks do not pile up until all of them are merged at once. */
+static bool merges_now(const struct history *history, uint32_t group)
+{
+    return history->sequence / CHUNK_TICKS % MERGE_CHUNKS == group % MERGE_CHUNKS;
+}
+
 void hist_chunks_applied(struct history *history)
 {
     for (uint32_t k = 0; k < history->n_closed; k++) {
@@ -308,7 +314,8 @@ void hist_chunks_applied(struct history *history)
         group->first = history->sequence;
         group->chunks += closed->row;
         group->idle = closed->row ? 0 : group->idle + 1;
-        if (group->chunks >= MERGE_CHUNKS || (group->chunks > 0 && group->idle >= IDLE_TURNS))
+        bool turn = group->idle >= IDLE_TURNS || merges_now(history, closed->group);
+        if (group->chunks >= MERGE_CHUNKS || (group->chunks > 0 && turn))
             group->merge_due = true;
         for (uint32_t i = 0; i < GROUP_SLOTS; i++) {
             uint32_t slot = closed->group * GROUP_SLOTS + i;

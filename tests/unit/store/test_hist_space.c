@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What keeps the file small: hours of a group in rows that fill pages. */
+/* What keeps the file small: hours of a group in rows that fill pages, and groups that are merged
+ * in turns. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,10 +140,39 @@ static void hours_fill_pages_and_become_a_day(void **state)
     history_close(history);
 }
 
+/* ---- Turns -------------------------------------------------------------------------------- */
+
+static void groups_take_turns_with_merging(void **state)
+{
+    (void)state;
+    enum { GROUPS = 6, AGENTS = GROUPS * GROUP };
+    static char names[AGENTS][32];
+    struct temporary directory CLEANUP(temporary_done) = temporary_make();
+    struct history *history = open_history(&directory);
+    struct ac_usage usage;
+    struct history_row rows[AGENTS];
+    ac_usage_init(&usage);
+    usage.known = AC_KNOWN_MEMORY_MB;
+    for (int a = 0; a < AGENTS; a++) {
+        snprintf(names[a], sizeof(names[a]), "%s", name_of(a));
+        rows[a] = (struct history_row){.subject = names[a], .usage = &usage};
+    }
+    for (int t = 0; t < 5 * HOUR / 2; t++) {
+        usage.memory_mb = t % 77;
+        assert_int_equal(history_tick(history, START + t * SECOND, rows, AGENTS, NULL), 0);
+        if (t > HOUR && t % CHUNK == CHUNK / 2)
+            assert_in_range(count_rows(&directory, "count(*) FROM chunk"), GROUPS, GROUPS * 9 / 2);
+    }
+    assert_in_range(count_rows(&directory, "count(*) FROM merged"), GROUPS * 2, GROUPS * 3);
+    assert_int_equal(history_verify(history, NULL, NULL, NULL), 0);
+    history_close(history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hours_fill_pages_and_become_a_day),
+        cmocka_unit_test(groups_take_turns_with_merging),
     };
     return cmocka_run_group_tests_name("hist_space", tests, NULL, NULL);
 }
