@@ -312,7 +312,8 @@ struct hist_visitor {
     enum hist_series finest; /* SERIES_MERGED (every tick), SERIES_MINUTE, SERIES_HOUR */
     int64_t from_ms;
     int64_t to_ms;
-    bool any_order; /* the visitor does not mind, or looks itself */
+    bool whole_days; /* a day that lies in the span may come in place of its hours */
+    bool any_order;  /* the visitor does not mind, or looks itself */
     const atomic_bool *cancel;
     struct history_info *info;
     void *userdata;

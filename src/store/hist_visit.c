@@ -218,11 +218,60 @@ static int visit_series(struct visit *visit, enum hist_series series, uint32_t g
     return hist_series_each(visit->db, series, group, from_ms, to_ms, visit_row, visit, error);
 }
 
+/* Days and hours of a group. A day stands for its hours where some of them have gone, and where
+ * the visitor takes it for all of them. */
+struct coarse {
+    struct visit *visit;
+    uint32_t group;
+    int64_t hours_from; /* the oldest hour that is left */
+    bool whole_days;
+    int64_t next_ms; /* everything before was visited */
+};
+
+static int visit_hours(struct coarse *coarse, int64_t to_ms, struct ac_error *error)
+{
+    int64_t from_ms = MAX(coarse->next_ms, coarse->hours_from);
+    return visit_series(coarse->visit, SERIES_HOUR, coarse->group, from_ms, to_ms, error);
+}
+
+static int visit_day(void *userdata, int64_t id, int64_t end_ms, const void *bytes, size_t size)
+{
+    struct coarse *coarse = userdata;
+    const struct hist_visitor *v = coarse->visit->visitor;
+    int64_t start_ms = id & (((int64_t)1 << HIST_TIME_BITS) - 1);
+    bool whole = coarse->whole_days && start_ms >= v->from_ms && end_ms < v->to_ms;
+    if (start_ms >= coarse->hours_from && !whole)
+        return 0;
+    int r = visit_hours(coarse, start_ms, NULL);
+    if (r != 0)
+        return r;
+    coarse->visit->series = SERIES_DAY;
+    coarse->next_ms = MAX(coarse->next_ms, end_ms + 1);
+    return visit_row(coarse->visit, id, end_ms, bytes, size);
+}
+
+static int visit_coarse(struct visit *visit, uint32_t group, int64_t from_ms, int64_t hours_from,
+    int64_t to_ms, struct ac_error *error)
+{
+    /* Where the clock went back, a day does not have all hours of its time. */
+    struct coarse coarse = {.visit = visit,
+        .group = group,
+        .hours_from = hours_from,
+        .whole_days = visit->visitor->whole_days && !atomic_load(&visit->history->went_back),
+        .next_ms = from_ms};
+    int64_t days_to = coarse.whole_days ? to_ms : MIN(hours_from, to_ms);
+    int r = 0;
+    if (from_ms < days_to)
+        r = hist_series_each(
+            visit->db, SERIES_DAY, group, from_ms, days_to, visit_day, &coarse, error);
+    return r == 0 ? visit_hours(&coarse, to_ms, error) : r;
+}
+
 /* From the coarsest tier to the finest that is wanted, each up to where the next one begins. */
 static int visit_tiers(
     struct visit *visit, uint32_t group, int64_t from_ms, int64_t to_ms, struct ac_error *error)
 {
-    static const enum hist_series tiers[] = {SERIES_DAY, SERIES_HOUR, SERIES_MINUTE, SERIES_MERGED};
+    static const enum hist_series tiers[] = {SERIES_HOUR, SERIES_MINUTE, SERIES_MERGED};
     int64_t starts[ARRAY_SIZE(tiers)];
     size_t n = 0;
     while (tiers[n] != visit->visitor->finest)
@@ -237,14 +286,13 @@ static int visit_tiers(
         starts[i] = MIN(starts[i], end);
         end = starts[i];
     }
-    for (size_t i = 0; i < n; i++) {
+    int r = visit_coarse(
+        visit, group, from_ms, starts[0], n > 1 ? MIN(starts[1], to_ms) : to_ms, error);
+    for (size_t i = 1; i < n && r == 0; i++) {
         int64_t stop = i + 1 < n ? starts[i + 1] : to_ms;
-        int r =
-            visit_series(visit, tiers[i], group, MAX(from_ms, starts[i]), MIN(stop, to_ms), error);
-        if (r != 0)
-            return r;
+        r = visit_series(visit, tiers[i], group, MAX(from_ms, starts[i]), MIN(stop, to_ms), error);
     }
-    return visit_series(visit, SERIES_CHUNK, group, from_ms, to_ms, error);
+    return r == 0 ? visit_series(visit, SERIES_CHUNK, group, from_ms, to_ms, error) : r;
 }
 
 /* ---- What the query sees ------------------------------------------------------------------ */
