@@ -142,9 +142,14 @@ struct core_slot *core_slot_at(struct core *core, agent_slot slot)
 struct rules_subject core_subject(const struct core *core, const struct agent *agent)
 {
     if (!agent)
-        return (struct rules_subject){.agent_id = "", .fds_hard_limit = core->machine_fds_max};
-    return (struct rules_subject){
-        .slot = agent->slot, .agent_id = agent->spec.id, .limits = &agent->spec.limits};
+        return (struct rules_subject){
+            .agent_id = "", .fds_hard_limit = core->machine_fds_max, .owner_uid = UINT32_MAX};
+    uint32_t owner = agent->spec.owner_uid;
+    return (struct rules_subject){.slot = agent->slot,
+        .agent_id = agent->spec.id,
+        .limits = &agent->spec.limits,
+        .owner_uid = owner,
+        .ordinary = core->options.several_users && owner != 0 && owner != core->options.own_uid};
 }
 
 static void core_raise_for(
@@ -249,10 +254,18 @@ static void core_check_stall(struct core *core, const struct machine_record *mac
             .hold_ms = 30000});
 }
 
-void core_restored_alert(struct core *core, const struct ac_alert *alert, struct moment now)
+int core_restore_alert(
+    struct core *core, const struct ac_alert *alert, uint32_t owner_uid, struct moment now)
 {
     static const char *const passing[] = {
         "oom_kill", "memory_stall", "state", "history", "provider"};
+    const struct agent *agent =
+        alert->agent_id[0] ? registry_get(core->registry, alert->agent_id) : NULL;
+    if (alert->agent_id[0] &&
+        (!agent || (owner_uid != UINT32_MAX && owner_uid != agent->spec.owner_uid)))
+        return -ENOENT;
+    struct rules_subject subject = core_subject(core, agent);
+    int r = rules_restore(core->rules, &subject, alert, now);
     for (size_t i = 0; i < ARRAY_SIZE(passing); i++) {
         struct rules_raise raise = {.rule = alert->rule,
             .resource = alert->resource,
@@ -261,9 +274,10 @@ void core_restored_alert(struct core *core, const struct ac_alert *alert, struct
             .threshold = alert->threshold,
             .current_value = alert->current_value,
             .hold_ms = CORE_HOLD_MS};
-        if (strcmp(alert->rule, passing[i]) == 0)
+        if (r == 0 && strcmp(alert->rule, passing[i]) == 0)
             (void)core_raise(core, alert->agent_id, &raise, now, NULL);
     }
+    return r;
 }
 
 /* ---- The tick */

@@ -34,6 +34,8 @@ struct core_options {
     uint64_t report_timeout_ns; /* a reported agent's silence until it counts as exited; 0 = any */
     uint64_t seed;
     uint64_t id_seed;
+    bool several_users; /* agents of others than root and own_uid have shares of what is capped */
+    uint32_t own_uid;
 };
 
 void core_options_init(struct core_options *ret_options);
@@ -87,8 +89,10 @@ int core_check(
 int core_raise(struct core *core, const char *agent_id, const struct rules_raise *raise,
     struct moment now, struct ac_alert *ret_alert);
 
-/* An alert that rules_restore put back: one from a passing cause gets its time limit again. */
-void core_restored_alert(struct core *core, const struct ac_alert *alert, struct moment now);
+/* Puts back an alert after a restart, see rules_restore; one from a passing cause gets its time
+ * limit again. -ENOENT where there is no such agent, or it is another owner's. */
+int core_restore_alert(
+    struct core *core, const struct ac_alert *alert, uint32_t owner_uid, struct moment now);
 int core_clear(struct core *core, const char *agent_id, enum ac_resource resource, const char *rule,
     struct moment now);
 

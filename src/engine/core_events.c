@@ -80,12 +80,13 @@ uint64_t core_events_lost(const struct core *core)
     return core->events_lost;
 }
 
-void core_alert_transition(void *userdata, const struct ac_alert *alert)
+void core_alert_transition(void *userdata, const struct ac_alert *alert, uint32_t owner_uid)
 {
     struct event *event = core_event_new(userdata, EVENT_ALERT, alert->agent_id);
     if (!event)
         return;
     event->of.alert = *alert;
+    event->owner_uid = owner_uid; /* another's may have the name by now */
     snprintf(event->text, sizeof(event->text), "%s", alert->message);
 }
 

@@ -50,7 +50,7 @@ struct core {
 struct event *core_event_new(struct core *core, enum event_kind kind, const char *agent_id);
 
 /* The sink of rules: turns a transition into an event. */
-void core_alert_transition(void *userdata, const struct ac_alert *alert);
+void core_alert_transition(void *userdata, const struct ac_alert *alert, uint32_t owner_uid);
 
 /* Per-slot memory, grown as needed. NULL without memory. */
 struct core_slot *core_slot_at(struct core *core, agent_slot slot);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "net/json_encode.h"
 #include "os/procfs.h"
+#include "policy/quota.h"
 
 #define MEMBERS_MAX 4096
 
@@ -276,7 +277,7 @@ static bool has_room(struct net_call *call)
 {
     const struct net_peer *peer = &call->request->peer;
     const struct config *config = call->context->config;
-    uint32_t most = config ? MAX(config->caps.max_agents / 4, 1u) : UINT32_MAX, count = 0;
+    uint32_t most = config ? quota_of(config->caps.max_agents) : UINT32_MAX, count = 0;
     agent_slot cursor = 0;
     const struct agent *agent;
     if (peer->privileged)

@@ -14,8 +14,7 @@ static bool sees_alert(const struct net_call *call, const struct ac_alert *alert
 {
     if (call->request->peer.privileged || alert->agent_id[0] == 0)
         return true;
-    const struct agent *agent = registry_get(core_registry(call->context->core), alert->agent_id);
-    return agent && call_owns(call, agent);
+    return rules_owner(core_rules(call->context->core), alert->alert_id) == call->request->peer.uid;
 }
 
 static bool alert_fits(const struct alerts_query *query, const struct ac_alert *alert)

@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "policy/quota.h"
 
 #define ACCEPTS_PER_TURN 16
 
@@ -54,12 +55,6 @@ static struct net_conn *conn_new(struct http_side *side, int fd, const struct ne
     return conn;
 }
 
-bool share_spent(uint32_t most, uint32_t own, uint32_t strangers)
-{
-    uint32_t share = MAX(most / 4, 1u);
-    return own >= share || strangers >= MAX(most - share, 1u);
-}
-
 /* Over TCP everybody is a stranger: who it is shows with the request. */
 static bool at_cap(const struct http_side *side, const struct net_peer *peer)
 {
@@ -73,7 +68,7 @@ static bool at_cap(const struct http_side *side, const struct net_peer *peer)
         strangers += !conn->side->local || !conn->peer.privileged;
         own += side->local && conn->side->local && conn->peer.uid == peer->uid;
     }
-    return share_spent(most, own, strangers);
+    return quota_spent(most, own, strangers);
 }
 
 void conns_forget_refused(struct net_server *server)

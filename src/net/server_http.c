@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/parse.h"
+#include "policy/quota.h"
 
 #define DRAIN_MAX    (1u << 20) /* of a body that is too large: enough to say so politely */
 #define CONN_MEMORY  (16u << 10)
@@ -121,7 +122,7 @@ static bool streams_at_cap(const struct net_server *server, const struct net_pee
         strangers += conn->stream && !conn->peer.privileged;
         own += conn->stream && conn->peer.uid == peer->uid;
     }
-    return share_spent(most, own, strangers);
+    return quota_spent(most, own, strangers);
 }
 
 /* Turns the connection into a stream, or the reply into a refusal. */

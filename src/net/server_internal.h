@@ -112,10 +112,6 @@ int conn_accept(sd_event_source *source, int fd, uint32_t revents, void *userdat
 void conn_free(struct net_conn *conn);
 void conn_set_deadline(struct net_conn *conn, uint32_t after_ms);
 
-/* Whether somebody without privileges has had enough of @most: an ordinary user gets a quarter, all
- * of them together three, so that nobody can lock root or the others out. */
-bool share_spent(uint32_t most, uint32_t own, uint32_t strangers);
-
 /* Once a second: ends what is too slow, and keeps streams alive. */
 void conns_sweep(struct net_server *server);
 

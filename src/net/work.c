@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "policy/quota.h"
 
 #define THREADS_MAX      4
 #define UNPRIVILEGED_MAX 2            /* of them at one time */
@@ -337,13 +338,11 @@ void work_pool_stats(struct work_pool *pool, struct work_stats *ret_stats)
 
 /* ---- One work ----------------------------------------------------------------------------- */
 
-/* An ordinary user gets a quarter of the places, all of them together three. Returns how many wait
- * before it. */
+/* Returns how many wait before it; -EAGAIN, -EALREADY. */
 static int may_wait(
     struct work_pool *pool, const struct net_query *query, const struct net_peer *peer)
 {
-    uint32_t waiting = 0, own = 0, unprivileged = 0;
-    uint32_t most = pool->options.max_waiting, share = MAX(most / 4, 1u);
+    uint32_t waiting = 0, own = 0, unprivileged = 0, most = pool->options.max_waiting;
     for (const struct work *work = pool->first; work; work = work->next) {
         if (query->alone && work->state != WORK_ENDED && work->query->alone)
             return -EALREADY;
@@ -353,7 +352,7 @@ static int may_wait(
         unprivileged += !work->privileged;
         own += !work->privileged && work->uid == peer->uid;
     }
-    bool spent = !peer->privileged && (own >= share || unprivileged >= MAX(most - share, 1u));
+    bool spent = !peer->privileged && quota_spent(most, own, unprivileged);
     return waiting >= most || spent ? -EAGAIN : (int)waiting;
 }
 

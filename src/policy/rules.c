@@ -1,10 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * An alert is an entry in a pool, in the list of its subject's slot, and in a map by id. A slot
- * is 16 bytes and exists only once a subject of that number had something to say; its masks of
- * threshold rules let the common check (nothing crossed, nothing live) end after a few
- * comparisons.
- */
 #include "policy/rules.h"
 
 #include <assert.h>
@@ -13,15 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/map.h"
 #include "base/mem.h"
-#include "policy/id.h"
-#include "policy/rules_table.h"
-
-#define NEVER UINT64_MAX
-
-enum phase { PHASE_NONE, PHASE_PENDING, PHASE_FIRING, PHASE_ACKNOWLEDGED, PHASE_RESOLVED };
-#define PHASE_COUNT 5
+#include "policy/rules_internal.h"
 
 /* The legal moves. SILENT ones change the alert without a word, TOLD ones go to the sink. */
 enum move { ILLEGAL, SILENT, TOLD };
@@ -33,40 +20,6 @@ static const enum move moves[PHASE_COUNT][PHASE_COUNT] = {
     /* to itself: severity fell; to firing: it rose */
     [PHASE_ACKNOWLEDGED] =
         {[PHASE_ACKNOWLEDGED] = SILENT, [PHASE_FIRING] = TOLD, [PHASE_RESOLVED] = TOLD},
-};
-
-struct entry {
-    struct ac_alert alert;
-    enum phase phase;
-    int rule;    /* in rules_table; -1 = raised from elsewhere */
-    bool adrift; /* its subject went before its hold ran out: in no slot */
-    agent_slot slot;
-    uint32_t at;                       /* in rules.entries */
-    uint64_t since[AC_SEVERITY_COUNT]; /* mono: from when on each step has been exceeded */
-    uint64_t told_ns;                  /* mono: of the last event */
-    uint64_t hold_until_ns;            /* mono; NEVER = until cleared */
-    struct entry *next;                /* of the same slot */
-};
-
-struct slot {
-    struct entry *first;
-    uint16_t live;    /* threshold rules that have an entry */
-    uint16_t dropped; /* threshold rules whose alert found no room; counted already */
-};
-
-struct rules {
-    struct rules_options options;
-    double lowest[RULE_AGENT_CPU]; /* per machine-wide rule: below it nothing happens */
-    double own_part;               /* the part of an agent's own maximum that warns */
-    struct slot *slots;
-    uint32_t n_slots;
-    struct entry **entries; /* dense */
-    uint32_t n_entries;
-    uint32_t entries_capacity;
-    struct strmap *by_id;
-    struct id_source ids;
-    uint64_t active;
-    uint64_t dropped;
 };
 
 static double lowest_step(const struct rule_steps *steps)
@@ -107,6 +60,8 @@ int rules_new(const struct rules_options *options, struct rules **ret_rules)
         return -ENOMEM;
     rules->options = *options;
     int r = strmap_new(options->seed, &rules->by_id);
+    if (r == 0)
+        r = quota_new(options->seed, &rules->quota);
     if (r < 0)
         return r;
     id_source_init(&rules->ids, "al", options->id_seed);
@@ -124,123 +79,19 @@ void rules_free(struct rules *rules)
     mem_free(rules->entries);
     mem_free(rules->slots);
     strmap_free(rules->by_id);
+    quota_free(rules->quota);
     mem_free(rules);
 }
 
-/* ---- Entries */
-
-static struct slot *slot_at(struct rules *rules, agent_slot slot)
-{
-    return slot < rules->n_slots ? &rules->slots[slot] : NULL;
-}
-
-static int slot_reserve(struct rules *rules, agent_slot slot)
-{
-    if (slot < rules->n_slots)
-        return 0;
-    size_t count = MIN(
-        MAX((size_t)slot + 1, (size_t)rules->n_slots * 2), (size_t)rules->options.max_subjects + 1);
-    struct slot *slots = mem_resize_array(rules->slots, count, sizeof(*slots));
-    if (!slots)
-        return -ENOMEM;
-    memset(slots + rules->n_slots, 0, (count - rules->n_slots) * sizeof(*slots));
-    rules->slots = slots;
-    rules->n_slots = (uint32_t)count;
-    return 0;
-}
-
-static int entries_reserve(struct rules *rules)
-{
-    if (rules->n_entries < rules->entries_capacity)
-        return 0;
-    uint32_t capacity = MIN(MAX(16u, rules->entries_capacity * 2), rules->options.max_alerts);
-    struct entry **entries = mem_resize_array(rules->entries, capacity, sizeof(struct entry *));
-    if (!entries)
-        return -ENOMEM;
-    rules->entries = entries;
-    rules->entries_capacity = capacity;
-    return 0;
-}
-
-static struct entry *entry_find(
-    const struct rules *rules, agent_slot slot, enum ac_resource resource, const char *rule)
-{
-    struct entry *entry = slot < rules->n_slots ? rules->slots[slot].first : NULL;
-    while (entry && (entry->alert.resource != resource || strcmp(entry->alert.rule, rule) != 0))
-        entry = entry->next;
-    return entry;
-}
-
-/* Puts a new entry, whose alert has its id, into pool, map and slot. Owns @entry on success. */
-static int entry_insert(struct rules *rules, struct entry *entry)
-{
-    int r = slot_reserve(rules, entry->slot);
-    if (r == 0)
-        r = entries_reserve(rules);
-    if (r == 0)
-        r = strmap_put(rules->by_id, entry->alert.alert_id, entry);
-    if (r < 0)
-        return r;
-    struct slot *slot = &rules->slots[entry->slot];
-    entry->at = rules->n_entries;
-    rules->entries[rules->n_entries++] = entry;
-    entry->next = slot->first;
-    slot->first = entry;
-    if (entry->rule >= 0) {
-        slot->live |= (uint16_t)(1u << entry->rule);
-        slot->dropped &= (uint16_t) ~(1u << entry->rule);
-    }
-    return 0;
-}
-
-static void entry_leave_slot(struct rules *rules, struct entry *entry)
-{
-    struct slot *slot = &rules->slots[entry->slot];
-    struct entry **link = &slot->first;
-    while (*link != entry)
-        link = &(*link)->next;
-    *link = entry->next;
-    if (entry->rule >= 0)
-        slot->live &= (uint16_t) ~(1u << entry->rule);
-    entry->adrift = true;
-}
-
-/* Takes an entry out of pool, map and slot; the caller frees it. */
-static void entry_remove(struct rules *rules, struct entry *entry)
-{
-    if (!entry->adrift)
-        entry_leave_slot(rules, entry);
-    strmap_remove(rules->by_id, entry->alert.alert_id);
-    struct entry *last = rules->entries[--rules->n_entries];
-    rules->entries[entry->at] = last;
-    last->at = entry->at;
-}
-
-/* Makes an alert in phase NONE. Returns 0, -ENOSPC at the cap, -ENOMEM. */
+/* Makes an alert in phase NONE. Returns 0, -ENOSPC, -ENOMEM. */
 static int entry_new(struct rules *rules, const struct rules_subject *subject,
     enum ac_resource resource, const char *rule, struct entry **ret_entry)
 {
-    if (rules->n_entries >= rules->options.max_alerts)
-        return -ENOSPC;
-    struct entry *entry cleanup_free = mem_alloc(sizeof(*entry));
-    if (!entry)
-        return -ENOMEM;
-    entry->slot = subject->slot;
-    entry->rule = rule_find(resource, rule);
-    entry->hold_until_ns = NEVER;
-    entry->alert.resource = resource;
-    entry->alert.threshold = entry->alert.current_value = NAN;
-    for (int i = 0; i < AC_SEVERITY_COUNT; i++)
-        entry->since[i] = NEVER;
-    id_next(&rules->ids, entry->alert.alert_id);
-    snprintf(entry->alert.agent_id, sizeof(entry->alert.agent_id), "%s",
-        subject->agent_id ? subject->agent_id : "");
-    snprintf(entry->alert.rule, sizeof(entry->alert.rule), "%s", rule);
-    int r = entry_insert(rules, entry);
-    if (r < 0)
-        return r;
-    *ret_entry = TAKE_PTR(entry);
-    return 0;
+    struct ac_alert alert = {.resource = resource, .threshold = NAN, .current_value = NAN};
+    snprintf(
+        alert.agent_id, sizeof(alert.agent_id), "%s", subject->agent_id ? subject->agent_id : "");
+    snprintf(alert.rule, sizeof(alert.rule), "%s", rule);
+    return entry_add(rules, subject, &alert, ret_entry);
 }
 
 /* ---- Moving */
@@ -248,7 +99,7 @@ static int entry_new(struct rules *rules, const struct rules_subject *subject,
 static void tell(struct rules *rules, struct entry *entry, struct moment now)
 {
     entry->told_ns = now.mono.ns;
-    rules->options.sink(rules->options.sink_userdata, &entry->alert);
+    rules->options.sink(rules->options.sink_userdata, &entry->alert, entry->owner_uid);
 }
 
 static void set_phase(struct rules *rules, struct entry *entry, enum phase phase)
@@ -337,8 +188,8 @@ static enum ac_severity entry_level(const struct rules *rules, struct entry *ent
     for (int s = AC_WARNING; s <= AC_EMERGENCY; s++) {
         bool exceeded = value >= steps->at[s];
         if (!exceeded)
-            entry->since[s] = NEVER;
-        else if (entry->since[s] == NEVER)
+            entry->since[s] = RULES_NEVER;
+        else if (entry->since[s] == RULES_NEVER)
             entry->since[s] = now.mono.ns;
         bool held = fired && s <= (int)entry->alert.severity;
         if (held ? value >= steps->at[s] - steps->margin
@@ -441,7 +292,8 @@ static void raise_fill(struct entry *entry, const struct rules_raise *raise, str
         raise->message ? raise->message : raise->rule);
     alert->threshold = raise->threshold;
     alert->current_value = raise->current_value;
-    entry->hold_until_ns = raise->hold_ms != 0 ? now.mono.ns + raise->hold_ms * NS_PER_MSEC : NEVER;
+    entry->hold_until_ns =
+        raise->hold_ms != 0 ? now.mono.ns + raise->hold_ms * NS_PER_MSEC : RULES_NEVER;
 }
 
 int rules_raise(struct rules *rules, const struct rules_subject *subject,
@@ -520,7 +372,7 @@ void rules_forget(struct rules *rules, agent_slot slot, struct moment now)
         return;
     while (state->first) {
         struct entry *entry = state->first;
-        if (now.mono.ns < entry->hold_until_ns && entry->hold_until_ns != NEVER)
+        if (now.mono.ns < entry->hold_until_ns && entry->hold_until_ns != RULES_NEVER)
             entry_leave_slot(rules, entry);
         else
             move_to(rules, entry, entry->phase == PHASE_PENDING ? PHASE_NONE : PHASE_RESOLVED, now);
@@ -559,33 +411,28 @@ uint64_t rules_dropped(const struct rules *rules)
     return rules->dropped;
 }
 
-int rules_restore(
-    struct rules *rules, agent_slot slot, const struct ac_alert *alert, struct moment now)
+uint32_t rules_owner(const struct rules *rules, const char *alert_id)
 {
-    if (alert->state != AC_ALERT_FIRING || slot > rules->options.max_subjects ||
+    const struct entry *entry = strmap_get(rules->by_id, alert_id);
+    return entry ? entry->owner_uid : UINT32_MAX;
+}
+
+int rules_restore(struct rules *rules, const struct rules_subject *subject,
+    const struct ac_alert *alert, struct moment now)
+{
+    struct entry *entry;
+    if (alert->state != AC_ALERT_FIRING || subject->slot > rules->options.max_subjects ||
         (unsigned)alert->resource >= AC_RESOURCE_COUNT ||
         (unsigned)alert->severity >= AC_SEVERITY_COUNT || !alert->alert_id[0])
         return -EINVAL;
     if (strmap_get(rules->by_id, alert->alert_id) ||
-        entry_find(rules, slot, alert->resource, alert->rule))
+        entry_find(rules, subject->slot, alert->resource, alert->rule))
         return -EEXIST;
-    if (rules->n_entries >= rules->options.max_alerts)
-        return -ENOSPC;
-    struct entry *entry cleanup_free = mem_alloc(sizeof(*entry));
-    if (!entry)
-        return -ENOMEM;
-    *entry = (struct entry){.alert = *alert,
-        .slot = slot,
-        .rule = rule_find(alert->resource, alert->rule),
-        .told_ns = now.mono.ns,
-        .hold_until_ns = NEVER};
-    for (int i = 0; i < AC_SEVERITY_COUNT; i++)
-        entry->since[i] = NEVER;
-    int r = entry_insert(rules, entry);
+    int r = entry_add(rules, subject, alert, &entry);
     if (r < 0)
         return r;
+    entry->told_ns = now.mono.ns;
     id_seen(&rules->ids, alert->alert_id);
     set_phase(rules, entry, alert->acknowledged ? PHASE_ACKNOWLEDGED : PHASE_FIRING);
-    TAKE_PTR(entry);
     return 0;
 }

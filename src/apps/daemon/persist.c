@@ -221,12 +221,6 @@ static int end_if_dead(void *userdata, const struct ac_alert *alert, uint32_t ow
     return persist_put_ended(live->daemon, alert, owner_uid, live->now_ns, live->error);
 }
 
-static int put_live(struct daemon *daemon, const struct ac_alert *alert, struct ac_error *error)
-{
-    const struct agent *agent = registry_get(core_registry(daemon->core), alert->agent_id);
-    return store_put_alert(daemon->store, alert, agent ? agent->spec.owner_uid : UINT32_MAX, error);
-}
-
 static int write_alerts(struct daemon *daemon, struct ac_error *error)
 {
     struct live_alerts live = {.daemon = daemon, .now_ns = clock_wall_ns(), .error = error};
@@ -241,7 +235,8 @@ static int write_alerts(struct daemon *daemon, struct ac_error *error)
         r = store_each_alert(daemon->store, true, 0, UINT32_MAX, end_if_dead, &live, error);
     cursor = 0;
     while (r == 0 && (alert = rules_next(core_rules(daemon->core), &cursor)))
-        r = put_live(daemon, alert, error);
+        r = store_put_alert(
+            daemon->store, alert, rules_owner(core_rules(daemon->core), alert->alert_id), error);
     strmap_free(live.by_id);
     return r;
 }

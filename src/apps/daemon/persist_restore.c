@@ -88,19 +88,13 @@ static int restore_agent(
 static int restore_alert(void *userdata, const struct ac_alert *alert, uint32_t owner_uid)
 {
     struct restore *restore = userdata;
-    struct core *core = restore->daemon->core;
-    const struct agent *agent = NULL;
     if ((alert->agent_id[0] != 0) != restore->of_agents)
         return 0;
-    if (alert->agent_id[0])
-        agent = registry_get(core_registry(core), alert->agent_id);
     /* It ends here where its subject is gone, or where it says that the state cannot be written:
      * it can. */
-    bool over = (alert->agent_id[0] && !agent) || strcmp(alert->rule, STATE_RULE) == 0 ||
-                strcmp(alert->rule, HISTORY_RULE) == 0;
-    if (over || rules_restore(core_rules(core), agent ? agent->slot : 0, alert, restore->now) < 0)
+    bool over = strcmp(alert->rule, STATE_RULE) == 0 || strcmp(alert->rule, HISTORY_RULE) == 0;
+    if (over || core_restore_alert(restore->daemon->core, alert, owner_uid, restore->now) < 0)
         return persist_put_ended(restore->daemon, alert, owner_uid, restore->now.wall_ns, NULL);
-    core_restored_alert(core, alert, restore->now);
     return 0;
 }
 

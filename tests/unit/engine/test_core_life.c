@@ -104,8 +104,7 @@ static void test_restored_alerts(void **state)
         snprintf(alert.alert_id, sizeof(alert.alert_id), "al-%zu", i);
         snprintf(alert.rule, sizeof(alert.rule), "%s", rules[i]);
         snprintf(alert.message, sizeof(alert.message), "from before");
-        assert_int_equal(rules_restore(core_rules(core), 0, &alert, world.sample.when), 0);
-        core_restored_alert(core, &alert, world.sample.when);
+        assert_int_equal(core_restore_alert(core, &alert, UINT32_MAX, world.sample.when), 0);
     }
     size_t cursor = 0;
     const struct ac_alert *live;
@@ -119,6 +118,50 @@ static void test_restored_alerts(void **state)
     assert_string_equal(live->rule, "manual");
     assert_null(rules_next(core_rules(core), &cursor));
     core_free(core);
+}
+
+/* Where there are several users, the alerts of one leave room for those of root and the machine. */
+static void test_alerts_of_several_users(void **state)
+{
+    struct world world;
+    struct core_options options;
+    struct ac_usage usage;
+    (void)state;
+    world_init(&world);
+    core_options_init(&options);
+    options.max_alerts = 16;
+    options.own_uid = 7;
+    ac_usage_init(&usage);
+    usage.known = AC_KNOWN_MEMORY_MB;
+    usage.memory_mb = 500;
+    for (int several = 0; several < 2; several++) {
+        static const uint32_t owners[] = {1000, 1001, 0, 7};
+        const unsigned most[] = {several ? 4 : 7, several ? 4 : 7, several ? 7 : 1, 0};
+        options.several_users = several;
+        struct core *core = core_make(&options);
+        for (size_t i = 0; i < 4; i++) {
+            for (char n = 0; n < 7; n++) {
+                char id[] = {(char)('a' + i), (char)('0' + n), 0};
+                struct agent_spec spec = spec_make(id, 0);
+                spec.owner_uid = owners[i];
+                spec.limits.max_memory_mb = 1;
+                assert_int_equal(core_agent_add(core, &spec, world.sample.when, NULL, NULL), 0);
+                assert_int_equal(core_report(core, id, &usage, world.sample.when, false, NULL), 0);
+            }
+            unsigned found = 0;
+            const struct ac_alert *alert;
+            for (size_t at = 0; (alert = rules_next(core_rules(core), &at));) {
+                found += alert->agent_id[0] == (char)('a' + i);
+                if (alert->agent_id[0] == (char)('a' + i))
+                    assert_int_equal(rules_owner(core_rules(core), alert->alert_id), owners[i]);
+            }
+            assert_int_equal(found, most[i]);
+        }
+        struct rules_raise raise = {
+            .rule = "state", .resource = AC_DISK_IO, .severity = AC_EMERGENCY, .message = "x"};
+        assert_int_equal(core_raise(core, NULL, &raise, world.sample.when, NULL), 0);
+        core_free(core);
+    }
 }
 
 /* What was exceeded before a restart counts on; what lies before this boot, or ahead, does not. */
@@ -419,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_exited_agents_give_way),
         cmocka_unit_test(test_reconfiguration),
         cmocka_unit_test(test_restored_alerts),
+        cmocka_unit_test(test_alerts_of_several_users),
         cmocka_unit_test(test_replay),
         cmocka_unit_test(test_execution_time),
         cmocka_unit_test(test_silent_agents_exit),

@@ -13,9 +13,10 @@
 static struct ac_alert told[4096];
 static size_t n_told;
 
-static inline void sink(void *userdata, const struct ac_alert *alert)
+static inline void sink(void *userdata, const struct ac_alert *alert, uint32_t owner_uid)
 {
     (void)userdata;
+    (void)owner_uid;
     assert_true(n_told < ARRAY_SIZE(told));
     told[n_told++] = *alert;
 }

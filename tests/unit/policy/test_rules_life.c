@@ -200,6 +200,62 @@ static void at_the_cap_alerts_are_counted_once(void **state)
     rules_free(rules);
 }
 
+static bool fires(struct rules *rules, uint32_t slot, uint32_t owner, bool ordinary)
+{
+    struct rules_subject subject = {
+        .slot = slot, .agent_id = "a", .owner_uid = owner, .ordinary = ordinary};
+    struct ac_usage high = cpu(90);
+    return rules_check(rules, &subject, &high, at_s(0)) > 0;
+}
+
+/* One user's agents leave room for those of others and of root, and all agents some for the
+ * machine. */
+static void owners_have_shares(void **state)
+{
+    (void)state;
+    struct rules_options options = options_default();
+    options.max_alerts = 40;
+    struct rules *rules = new_rules(&options);
+    uint32_t slot = 1, n;
+    for (uint32_t user = 1000; user < 1004; user++) {
+        for (n = 0; fires(rules, slot, user, true); n++)
+            slot++;
+        assert_int_equal(n, user < 1003 ? 10 : 0); /* of the last quarter they get nothing */
+    }
+    assert_int_equal(rules_owner(rules, told[10].alert_id), 1001);
+    for (n = 0; fires(rules, slot, 0, false); n++)
+        slot++;
+    assert_int_equal(n, 8); /* the machine keeps two */
+    assert_int_equal(check_cpu(rules, 90, 0), 1);
+    /* A place that is given back is its owner's to have. */
+    rules_forget(rules, 1, at_s(1));
+    assert_false(fires(rules, slot, 1001, true));
+    assert_true(fires(rules, slot, 1000, true));
+    assert_false(fires(rules, slot + 1, 1000, true));
+    rules_free(rules);
+
+    options.max_alerts = 90;
+    options.max_subjects = 200;
+    rules = new_rules(&options);
+    for (slot = 1; fires(rules, slot, 1000, true);)
+        slot++;
+    assert_int_equal(slot - 1, 22);
+    struct ac_alert alert = told[0];
+    for (n = 0; fires(rules, slot, 0, false); n++)
+        slot++;
+    assert_int_equal(n, 90 - 22 - 5);
+    assert_int_equal(check_cpu(rules, 90, 0), 1);
+    rules_free(rules);
+
+    rules = new_rules(&options); /* what was there before a restart counts as well */
+    struct rules_subject subject = {.slot = 1, .owner_uid = 1000, .ordinary = true};
+    assert_int_equal(rules_restore(rules, &subject, &alert, at_s(0)), 0);
+    for (slot = 2; fires(rules, slot, 1000, true);)
+        slot++;
+    assert_int_equal(slot - 1, 22);
+    rules_free(rules);
+}
+
 static void restored_alerts_live_on(void **state)
 {
     (void)state;
@@ -209,11 +265,12 @@ static void restored_alerts_live_on(void **state)
     rules_free(rules);
 
     rules = default_rules();
-    assert_int_equal(rules_restore(rules, 0, &open, at_s(100)), 0);
+    assert_int_equal(rules_restore(rules, &machine, &open, at_s(100)), 0);
     assert_int_equal(n_told, 0);
     assert_int_equal(rules_active(rules), 1);
-    assert_int_equal(rules_restore(rules, 0, &open, at_s(100)), -EEXIST);
-    assert_int_equal(rules_restore(rules, 1, &open, at_s(100)), -EEXIST); /* the id */
+    assert_int_equal(rules_restore(rules, &machine, &open, at_s(100)), -EEXIST);
+    assert_int_equal(rules_restore(rules, &(struct rules_subject){.slot = 1}, &open, at_s(100)),
+        -EEXIST); /* the id */
     assert_int_equal(check_cpu(rules, 90, 101), 0);
     assert_int_equal(check_cpu(rules, 10, 102), 1);
     assert_string_equal(last()->alert_id, open.alert_id);
@@ -227,8 +284,8 @@ static void restored_alerts_live_on(void **state)
     struct ac_alert done = open, acked = open;
     done.state = AC_ALERT_RESOLVED;
     acked.acknowledged = true;
-    assert_int_equal(rules_restore(rules, 0, &done, at_s(0)), -EINVAL);
-    assert_int_equal(rules_restore(rules, 5, &acked, at_s(0)), 0);
+    assert_int_equal(rules_restore(rules, &machine, &done, at_s(0)), -EINVAL);
+    assert_int_equal(rules_restore(rules, &(struct rules_subject){.slot = 5}, &acked, at_s(0)), 0);
     assert_int_equal(rules_active(rules), 0);
     assert_int_equal(live(rules), 1);
     struct rules_subject subject = {.slot = 5, .agent_id = "a"};
@@ -384,7 +441,7 @@ static void failing_allocations(void **state)
     for (unsigned n = 1;; n++) {
         rules = new_rules(&options);
         fault_arm(FAULT_ALLOC, n);
-        int r = rules_restore(rules, 3, &alert, at_s(0));
+        int r = rules_restore(rules, &(struct rules_subject){.slot = 3}, &alert, at_s(0));
         hit = fault_disarm();
         assert_int_equal(r, hit ? -ENOMEM : 0);
         assert_int_equal(live(rules), !hit);
@@ -420,6 +477,7 @@ int main(void)
         cmocka_unit_test(bad_raises_are_refused),
         cmocka_unit_test(hostile_texts_are_cut),
         cmocka_unit_test(at_the_cap_alerts_are_counted_once),
+        cmocka_unit_test(owners_have_shares),
         cmocka_unit_test(restored_alerts_live_on),
         cmocka_unit_test(ids_of_two_runs_differ),
         cmocka_unit_test(random_walk_against_a_model),
