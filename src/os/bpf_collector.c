@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -52,24 +53,43 @@ static int read_sample(struct collector_source *source, struct sample *ret_sampl
     return 0;
 }
 
-static int adopt(
-    struct collector_source *source, agent_slot slot, int32_t pid, uint64_t start_ticks)
+static int adopt_whom(struct bpf_collector *collector, agent_slot slot, const struct bpf_whom *whom)
 {
-    struct bpf_collector *collector = from_source(source);
     bool in_use = slot <= collector->max_slot && collector->positions[slot];
 
     int r = bpf_account_open(collector, slot);
     if (r < 0)
         return r;
-    r = bpf_pass_adopt(collector, slot, pid, start_ticks);
+    r = bpf_pass_adopt(collector, slot, whom);
     if (r < 0 && !in_use) {
         bpf_pass_clear(collector, slot);
         bpf_account_close(collector, slot);
     }
+    return r;
+}
+
+static int adopt(
+    struct collector_source *source, agent_slot slot, int32_t pid, uint64_t start_ticks)
+{
+    struct bpf_collector *collector = from_source(source);
+    const struct bpf_whom whom = {.pid = pid, .start_ticks = start_ticks};
+
+    int r = adopt_whom(collector, slot, &whom);
     /* Its end at once is a help, not a must. */
     if (r == 0)
         (void)watch_root(collector->watch, slot, pid);
     return r;
+}
+
+/* One adoption for all: each takes whole passes. */
+static int adopt_group(struct collector_source *source, agent_slot slot, int cgroup_dir_fd)
+{
+    struct stat status;
+
+    if (fstat(cgroup_dir_fd, &status) < 0)
+        return -errno;
+    const struct bpf_whom whom = {.cgroup_id = status.st_ino};
+    return adopt_whom(from_source(source), slot, &whom);
 }
 
 static int watch_cgroup(struct collector_source *source, agent_slot slot, int cgroup_dir_fd)
@@ -163,6 +183,7 @@ static const struct collector_ops ops = {
     .name = "bpf",
     .read = read_sample,
     .adopt = adopt,
+    .adopt_group = adopt_group,
     .release = release,
     .watch_group = watch_cgroup,
     .event_fd = event_fd,

@@ -48,9 +48,15 @@ int bpf_pass_run(struct bpf_link *link);
 /* Runs the tasks iterator into collector->procs. Returns 0; -ENOMEM; -errno. */
 int bpf_pass_tasks(struct bpf_collector *collector);
 
-/* Makes the process and its descendants members of @slot. Returns 0, -ESRCH, -errno. */
-int bpf_pass_adopt(
-    struct bpf_collector *collector, agent_slot slot, int32_t pid, uint64_t start_ticks);
+/* A process, or all in a cgroup; what is 0 counts for nothing. */
+struct bpf_whom {
+    int32_t pid;
+    uint64_t start_ticks;
+    uint64_t cgroup_id;
+};
+
+/* Makes them and their descendants members of @slot. Returns 0, -ESRCH, -errno. */
+int bpf_pass_adopt(struct bpf_collector *collector, agent_slot slot, const struct bpf_whom *whom);
 
 /* Takes membership from all of @slot's processes. */
 int bpf_pass_clear(struct bpf_collector *collector, agent_slot slot);

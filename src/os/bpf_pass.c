@@ -125,12 +125,12 @@ static int membership_settle(struct bpf_collector *collector)
     return -EAGAIN;
 }
 
-int bpf_pass_adopt(
-    struct bpf_collector *collector, agent_slot slot, int32_t pid, uint64_t start_ticks)
+int bpf_pass_adopt(struct bpf_collector *collector, agent_slot slot, const struct bpf_whom *whom)
 {
     collector->object->bss->mark_slot = slot;
-    collector->object->bss->mark_pid = pid;
-    collector->object->bss->mark_ticks = start_ticks;
+    collector->object->bss->mark_pid = whom->pid;
+    collector->object->bss->mark_ticks = whom->start_ticks;
+    collector->object->bss->mark_cgroup = whom->cgroup_id;
     collector->object->bss->mark_clear = false;
     collector->object->bss->mark_found = false;
     int r = membership_settle(collector);
@@ -142,7 +142,6 @@ int bpf_pass_adopt(
 int bpf_pass_clear(struct bpf_collector *collector, agent_slot slot)
 {
     collector->object->bss->mark_slot = slot;
-    collector->object->bss->mark_pid = 0;
     collector->object->bss->mark_clear = true;
     return membership_settle(collector);
 }

@@ -27,6 +27,10 @@ struct collector_ops {
         struct collector_source *source, agent_slot slot, int32_t pid, uint64_t start_ticks);
     void (*release)(struct collector_source *source, agent_slot slot);
 
+    /* Adopts all processes that are in a cgroup v2 directory (borrowed), whoever their parents are.
+     * NULL where adopting one after the other costs no more. Returns 0; -ESRCH: nobody is in it. */
+    int (*adopt_group)(struct collector_source *source, agent_slot slot, int cgroup_dir_fd);
+
     /* Watches the cgroup v2 directory of an agent: its files, and its network. May be NULL.
      * Takes a directory descriptor (borrowed; duplicated). */
     int (*watch_group)(struct collector_source *source, agent_slot slot, int cgroup_dir_fd);

@@ -32,7 +32,7 @@
 
 #define NAME_PREFIX "agentcore-"
 
-/* How many processes of a group are taken over at a restart. */
+/* How many processes of a group are taken over at a restart, where that is one by one. */
 #define ADOPT_MAX 4096
 
 /* By the socket's full path: a relative one means another socket elsewhere. */
@@ -156,6 +156,10 @@ static void adopt_group(struct daemon *daemon, agent_slot slot, int dir_fd)
     const struct collector_ops *ops = daemon->collector->ops;
     struct buf pids CLEANUP(buf_done) = {0};
     uint64_t pid, ticks;
+    if (ops->adopt_group) {
+        (void)ops->adopt_group(daemon->collector, slot, dir_fd);
+        return;
+    }
     if (!ops->adopt || read_pids(dir_fd, &pids) < 0 || pids.size == 0)
         return;
     const char *cursor = pids.data, *end = pids.data + pids.size;

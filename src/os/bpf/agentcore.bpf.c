@@ -162,9 +162,10 @@ int tasks(struct bpf_iter__task *ctx)
 /* ---- Membership by hand: a pass with these arguments */
 u32 mark_slot;
 s32 mark_pid;
-u64 mark_ticks; /* 0 = whatever has the pid */
+u64 mark_ticks;  /* 0 = whatever has the pid */
+u64 mark_cgroup; /* whoever is in it, too; 0 = none */
 bool mark_clear;
-bool mark_found; /* the process itself */
+bool mark_found; /* the process itself, or one in the cgroup */
 u32 mark_count;  /* processes that the pass changed */
 
 static __always_inline void mark_adopt(struct task_struct *task, u32 old, bool root)
@@ -210,12 +211,13 @@ int mark(struct bpf_iter__task *ctx)
     }
     bool root =
         task->tgid == mark_pid && (!mark_ticks || task->start_boottime / NS_PER_TICK == mark_ticks);
-    if (root)
+    bool inside = mark_cgroup && task->cgroups->dfl_cgrp->kn->id == mark_cgroup;
+    if (root || inside)
         mark_found = true;
     if (slot == mark_slot)
         return 0;
     struct task_struct *parent = task->real_parent;
-    if (root || (!slot && member_slot(parent->tgid, parent->signal) == mark_slot))
+    if (root || inside || (!slot && member_slot(parent->tgid, parent->signal) == mark_slot))
         mark_adopt(task, slot, root);
     return 0;
 }

@@ -458,6 +458,83 @@ static void test_what_grows_is_looked_at_between_samples(void **state)
     munmap(growing, sizeof(*growing));
 }
 
+/* ---- Who was there before */
+
+#define ORPHANS 5
+
+/* Leaves processes behind whose parents are gone, and one that has a child. */
+static void work_orphans(void *argument)
+{
+    _Atomic pid_t *pids = argument;
+
+    for (int i = 0; i < ORPHANS; i++) {
+        pid_t parent = fork();
+        if (parent == 0) {
+            pid_t orphan = fork();
+            if (orphan == 0) {
+                pids[i] = getpid();
+                if (i == 0 && fork() == 0)
+                    pids[ORPHANS] = getpid();
+                for (;;)
+                    pause();
+            }
+            _exit(orphan < 0);
+        }
+        waitpid(parent, NULL, 0);
+    }
+}
+
+static bool all_there(void *argument)
+{
+    const _Atomic pid_t *pids = argument;
+
+    for (int i = 0; i <= ORPHANS; i++) {
+        if (pids[i] == 0)
+            return false;
+    }
+    return true;
+}
+
+static void test_all_in_a_group_are_adopted_at_once(void **state)
+{
+    _Atomic pid_t *pids = shared_memory((ORPHANS + 1) * sizeof(*pids));
+    struct worker worker;
+
+    (void)state;
+    if (!test_cgroup_make(&cgroup)) {
+        cgroup.path[0] = '\0';
+        print_message("# no cgroup v2 directory can be made here\n");
+        skip();
+    }
+    assert_int_equal(collector->ops->adopt_group(collector, 1, cgroup.dir_fd), -ESRCH);
+    read_sample();
+    assert_null(slot_of(1));
+    worker_start(&worker, work_orphans, (void *)pids);
+    test_cgroup_add(&cgroup, worker.pid);
+    worker_go(&worker);
+    worker_wait_done(&worker);
+    worker_end(&worker);
+    bool there = eventually(all_there, (void *)pids);
+    int r = collector->ops->adopt_group(collector, 1, cgroup.dir_fd);
+    read_sample();
+    unsigned members = 0;
+    for (size_t i = 0; i < sample.n_procs; i++)
+        members += sample.procs[i].slot == 1;
+    bool ours = true;
+    for (int i = 0; i <= ORPHANS; i++) {
+        const struct proc_record *proc = pids[i] ? find(pids[i]) : NULL;
+        ours &= proc && proc->slot == 1;
+        if (pids[i])
+            kill(pids[i], SIGKILL);
+    }
+    assert_true(there);
+    assert_int_equal(r, 0);
+    assert_true(ours);
+    assert_int_equal(members, ORPHANS + 1); /* and nobody else */
+    assert_non_null(slot_of(1));
+    assert_true(eventually(no_member_left, &(agent_slot){1}));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, cgroup_setup, cgroup_teardown)
 
 int main(void)
@@ -476,6 +553,7 @@ int main(void)
         TEST(test_a_burst_between_two_samples_is_seen_at_its_height),
         TEST(test_a_burst_of_a_short_process_is_seen),
         TEST(test_what_grows_is_looked_at_between_samples),
+        TEST(test_all_in_a_group_are_adopted_at_once),
     };
 
     if (bpf_skip_all())
