@@ -63,7 +63,10 @@ def round_trip():
         exported = first.read()
     equal(samples(exported), samples(source))
     second = os.path.join(tap.directory(), "second")
-    equal(run("history", "import", "--state", second, out).code, 0)
+    os.mkdir(second, 0o755)
+    equal(run("history", "import", "--state", second, out, umask=0o022).code, 0)
+    equal({os.stat(os.path.join(second, name)).st_mode & 0o777 for name in os.listdir(second)},
+          {0o600}, "nobody else reads it")
     text = run("history", "export", "--state", second, "-")
     equal((text.code, samples(text.out)), (0, samples(exported)))
     equal(run("history", "export", "--json", "--state", second, out).json(),
