@@ -31,7 +31,7 @@ struct agent_options {
         {"template", 0, OPT_TEXT, "NAME", "agents of one template are predicted together",         \
             (at) + offsetof(struct agent_options, agent_template), 0, 0},                          \
         {"memory", 'm', OPT_BYTES, "SIZE", "memory it may use: 512M, 1.5G",                        \
-            (at) + offsetof(struct agent_options, memory_bytes), 1, 1e18},                         \
+            (at) + offsetof(struct agent_options, memory_bytes), 1, 1048576e9},                    \
         {"cpu", 'c', OPT_REAL, "CORES", "CPU it may use: 1.5 = one and a half cores",              \
             (at) + offsetof(struct agent_options, cpu_cores), 0.001, 1e6},                         \
         {"time", 't', OPT_DURATION, "DURATION", "how long it may run: 90s, 30m, 2h",               \

@@ -140,6 +140,14 @@ static int list_all(struct cli *cli)
     return cli_print_table(cli, table);
 }
 
+static int print_released(const struct cli *cli, const char *id)
+{
+    if (!cli->common.json)
+        return 0;
+    json_t *answer cleanup_json = json_pack("{s:s, s:b}", "id", id, "released", 1);
+    return cli_print_json(cli, answer, false);
+}
+
 static int one(struct cli *cli, const char *method, const char *id)
 {
     struct buf path CLEANUP(buf_done) = {0};
@@ -152,7 +160,9 @@ static int one(struct cli *cli, const char *method, const char *id)
         return cli_fail(cli, EXIT_FAILED, "out of memory");
     if (code == 0)
         code = cli_call(cli, method, path.data, NULL, get ? &answer : NULL);
-    return code == 0 && get ? print_answer(cli, answer) : code;
+    if (code != 0)
+        return code;
+    return get ? print_answer(cli, answer) : print_released(cli, id);
 }
 
 static int allocate_run(struct cli *cli, void *data, char **operands, int n_operands)

@@ -39,7 +39,7 @@ static const struct opt history_table[] = {
         "cpu, memory, disk, network, files, cores, memory_percent", HISTORY(metrics), 0, 0},
     {"format", 'f', OPT_CHOICE, "table|spark|csv|json|openmetrics", "how to print it [table]",
         HISTORY(format), 0, 0},
-    {"limit", 0, OPT_COUNT, "N", "at most so many points [10000]", HISTORY(limit), 1, 1000000},
+    {"limit", 0, OPT_COUNT, "N", "at most so many points [10000]", HISTORY(limit), 1, 100000},
     {"top", 'n', OPT_COUNT, "N", "the N agents with the most of the first --metric", HISTORY(top),
         1, 1000},
     {"aggregate", 0, OPT_CHOICE, "mean|max|sum", "of --top: over the time; sum is times seconds",

@@ -6,6 +6,8 @@
 #include "apps/cli/cli.h"
 #include "base/parse.h"
 
+#define SCALE_MAX 1000000
+
 static const struct table_column columns[] = {
     {"PHILOSOPHY", false, 0, 0},
     {"SCALE", true, 0, 0},
@@ -70,8 +72,9 @@ static int scale_run(struct cli *cli, void *data, char **operands, int n_operand
     }
     if (n_operands > 1) {
         if (parse_u64(operands[1], strlen(operands[1]), &scale) < 0 || scale < 1 ||
-            scale > UINT32_MAX)
-            return cli_usage(cli, "'%.60s' is no number of agents: 1 or more", operands[1]);
+            scale > SCALE_MAX)
+            return cli_usage(
+                cli, "'%.60s' is no number of agents: 1 to %d", operands[1], SCALE_MAX);
         body = json_pack("{s:I}", "scale", (json_int_t)scale);
     }
     if (path.failed || (n_operands > 1 && !body))

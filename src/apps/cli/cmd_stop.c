@@ -18,24 +18,25 @@ struct stop_options {
 static const struct stop_options stop_defaults = {.grace_ns = 10 * NS_PER_SEC};
 
 static const struct opt stop_table[] = {
-    {"signal", 's', OPT_TEXT, "NAME", "send this signal first [TERM]", STOP(signal), 0, 0},
+    {"signal", 's', OPT_TEXT, "NAME", "TERM, INT, HUP, QUIT, KILL, USR1 or USR2 first [TERM]",
+        STOP(signal), 0, 0},
     {"grace", 'g', OPT_DURATION, "DURATION", "what is left after this time gets KILL [10s]",
-        STOP(grace_ns), 0, 86400},
+        STOP(grace_ns), 0, 3600},
     {"forget", 0, OPT_FLAG, NULL, "only forget the agent; its processes live on", STOP(forget), 0,
         0},
     {NULL},
 };
 
-/* "TERM", "SIGTERM" or "15" as the API has it: "TERM". NULL for no signal. */
+/* "TERM", "SIGTERM" or "15" as the API has it: "TERM". NULL for one that it does not send. */
 static const char *signal_name(const char *text)
 {
-    uint64_t number;
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2};
     const char *bare = strncmp(text, "SIG", 3) == 0 ? text + 3 : text;
-    if (parse_u64(text, strlen(text), &number) == 0)
-        return number < NSIG ? sigabbrev_np((int)number) : NULL;
-    for (int i = 1; i < NSIG; i++) {
-        const char *name = sigabbrev_np(i);
-        if (name && strcmp(name, bare) == 0)
+    uint64_t number = 0;
+    (void)parse_u64(text, strlen(text), &number);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        const char *name = sigabbrev_np(signals[i]);
+        if (number == (uint64_t)signals[i] || strcmp(name, bare) == 0)
             return name;
     }
     return NULL;
@@ -83,7 +84,9 @@ static int stop_run(struct cli *cli, void *data, char **operands, int n_operands
     const char *name = signal_name(options->signal ? options->signal : "TERM");
     int result = 0;
     if (!name)
-        return cli_usage(cli, "--signal: '%.60s' is no signal", options->signal);
+        return cli_usage(cli,
+            "--signal: '%.60s' is not one of TERM, INT, HUP, QUIT, KILL, USR1, USR2",
+            options->signal);
     json_t *body cleanup_json = json_object();
     json_object_set_new(body, "signal", json_string(name));
     json_object_set_new(
