@@ -80,4 +80,15 @@ tap_check "links nothing but the C library" "$needed"
 unit=$(installed systemd/system/agentcored.service)
 tap_check "the unit starts the installed daemon" \
     "$(grep -qx "ExecStart=$prefix/sbin/agentcored" "$unit" || grep ExecStart "$unit")"
+tap_check "the unit lets the daemon open GPUs, and no other device" \
+    "$(grep -qx 'DeviceAllow=char-nvidia\* rw' "$unit" && grep -qx 'DevicePolicy=closed' "$unit" ||
+        echo "no DeviceAllow for char-nvidia* under DevicePolicy=closed"; grep PrivateDevices=yes "$unit")"
+if command -v systemd-analyze >/dev/null; then
+    # As the daemon would be found, were it installed.
+    sed "s|$prefix/sbin/agentcored|/bin/true|" "$unit" >"$scratch/agentcored.service"
+    tap_check "systemd understands the unit" \
+        "$(systemd-analyze verify --man=no "$scratch/agentcored.service" 2>&1 | grep agentcored.service)"
+else
+    tap_skip "systemd understands the unit" "systemd-analyze is not installed"
+fi
 tap_done
