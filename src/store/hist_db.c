@@ -84,6 +84,8 @@ static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_TENURE_ENDED] =
         "SELECT subject, slot, from_ms, to_ms FROM tenure WHERE to_ms >= ? AND from_ms < ?",
     [HIST_TENURE_TRIM] = "DELETE FROM tenure WHERE to_ms < ?",
+    [HIST_TENURE_EACH] = "SELECT t.id, t.slot, t.from_ms, t.to_ms, t.subject, s.id FROM tenure t"
+                         " LEFT JOIN subject s ON s.id = t.subject ORDER BY t.slot, t.from_ms",
     [HIST_FRAME_PUT] = "INSERT OR REPLACE INTO frame VALUES (?, ?)",
     [HIST_FRAME_EACH] = "SELECT seq, data FROM frame ORDER BY seq",
     [HIST_FRAME_NEWEST] = "SELECT data FROM frame ORDER BY seq DESC",
@@ -93,6 +95,8 @@ static const char *const sql[HIST_SQL_COUNT] = {
     [HIST_TOP_PUT] = "INSERT OR REPLACE INTO top VALUES (?, ?)",
     [HIST_TOP_GET] = "SELECT data FROM top WHERE id = ?",
     [HIST_TOP_TRIM] = "DELETE FROM top WHERE id >= ? AND id < ?",
+    [HIST_TOP_EACH] = "SELECT id, data FROM top ORDER BY id",
+    [HIST_TOP_SPAN] = "SELECT min(id), max(id) FROM top WHERE id >= ? AND id < ?",
     [HIST_DAY_END] = "SELECT max(end_ms) FROM day WHERE id >= ? AND id < ?",
     [HIST_HOURS] = "SELECT count(DISTINCT end_ms) FROM hour WHERE id >= ? AND id < ?",
     [HIST_META_PUT] = "INSERT OR REPLACE INTO meta VALUES ('number_' || ?, ?)",

@@ -69,6 +69,11 @@ static int64_t top_id(enum top_level level, int64_t period, unsigned metric)
     return (int64_t)level << 60 | period << 8 | (int64_t)metric;
 }
 
+static int64_t top_id_period(int64_t id)
+{
+    return (id & (((int64_t)1 << 60) - 1)) >> 8;
+}
+
 /* ---- Adding up ---------------------------------------------------------------------------- */
 
 static void clear(struct hist_top *top, enum top_level level)
@@ -213,6 +218,31 @@ int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsign
     *ret_bytes = sqlite3_column_blob(*statement, 0);
     *ret_size = (size_t)sqlite3_column_bytes(*statement, 0);
     return 1;
+}
+
+int top_row_span(struct hist_db *db, int64_t *ret_first, int64_t *ret_end, struct ac_error *error)
+{
+    int64_t first = INT64_MAX;
+    int64_t end = 0;
+    for (unsigned level = 0; level < TOP_LEVELS; level++) {
+        sqlite3_stmt *statement cleanup_reset = NULL;
+        int64_t minutes = top_level_ms[level] / MINUTE_MS;
+        int r = hist_sql(db, HIST_TOP_SPAN, &statement, error);
+        if (r < 0)
+            return r;
+        sqlite3_bind_int64(statement, 1, top_id(level, 0, 0));
+        sqlite3_bind_int64(statement, 2, top_id(level + 1, 0, 0));
+        r = sql_step(&db->connection, statement, "reading history", error);
+        if (r < 0)
+            return r;
+        if (sqlite3_column_type(statement, 0) == SQLITE_NULL)
+            continue;
+        first = MIN(first, top_id_period(sqlite3_column_int64(statement, 0)) * minutes);
+        end = MAX(end, (top_id_period(sqlite3_column_int64(statement, 1)) + 1) * minutes);
+    }
+    *ret_first = MIN(first, end);
+    *ret_end = end;
+    return 0;
 }
 
 /* ---- After a restart ---------------------------------------------------------------------- */

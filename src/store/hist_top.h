@@ -25,6 +25,11 @@ static inline int64_t top_period(enum top_level level, int64_t when_ms)
     return when_ms < 0 ? 0 : when_ms / top_level_ms[level];
 }
 
+/* The minutes from @first to before @end have all rows, those of hours too; none: both 0. 0,
+ * -errno.
+ */
+int top_row_span(struct hist_db *db, int64_t *ret_first, int64_t *ret_end, struct ac_error *error);
+
 /* Reads a row. The bytes are the statement's. 1, 0 where there is none, -errno. */
 int top_row_get(struct hist_db *db, enum top_level level, int64_t period, unsigned metric,
     sqlite3_stmt **statement, const void **ret_bytes, size_t *ret_size, struct ac_error *error);

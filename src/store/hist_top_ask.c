@@ -107,10 +107,13 @@ static int add_period(struct ask *ask, enum top_level level, int64_t period, str
 /* Hours where their minutes are gone, else minutes. */
 static int add_stored(struct ask *ask, int64_t minutes_from, struct ac_error *error)
 {
-    int64_t minute = top_period(TOP_MINUTE, ask->from_ms);
-    int64_t end = (ask->to_ms + MINUTE_MS - 1) / MINUTE_MS;
+    int64_t first, end;
+    int r = top_row_span(ask->db, &first, &end, error);
+    if (r < 0)
+        return r;
+    int64_t minute = MAX(top_period(TOP_MINUTE, ask->from_ms), first);
+    end = MIN((ask->to_ms + MINUTE_MS - 1) / MINUTE_MS, end);
     while (minute < end) {
-        int r;
         if (hist_cancelled())
             return -ECANCELED;
         take_ended(ask, minute * MINUTE_MS);

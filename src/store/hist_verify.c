@@ -5,15 +5,26 @@
 
 #include "store/crc32c.h"
 #include "store/hist_internal.h"
+#include "store/hist_top.h"
 
 struct verify {
     struct hist_db *db;
     void (*finding)(void *userdata, const char *text);
     void *userdata;
     int64_t findings;
+    bool went_back; /* the clock, once */
     enum hist_series series;
     const struct row_axis *axis;
     int64_t *buffer;
+    int64_t group;        /* of the row that is looked at */
+    struct owner *owners; /* sorted: who ever had a slot of which group */
+    size_t n_owners;
+    size_t owners_room;
+};
+
+struct owner {
+    uint64_t subject;
+    int64_t group;
 };
 
 static const char *const series_words[SERIES_COUNT] = {"chunk", "merged", "minute", "hour", "day"};
@@ -86,9 +97,22 @@ static int check_entry(struct verify *verify, const struct row_entry *entry)
     return r == 0 && body.at != body.end ? -EBADMSG : r;
 }
 
+static int compare_owners(const void *a, const void *b)
+{
+    const struct owner *x = a;
+    const struct owner *y = b;
+    if (x->subject != y->subject)
+        return x->subject < y->subject ? -1 : 1;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
 static int on_entry(void *userdata, const struct row_entry *entry)
 {
     struct verify *verify = userdata;
+    const struct owner owner = {entry->subject, verify->group};
+    if (bsearch(&owner, verify->owners, verify->n_owners, sizeof(owner), compare_owners) == NULL)
+        found(verify, "%s: agent %" PRIu64 " never had a place in group %" PRId64,
+            series_words[verify->series], entry->subject, verify->group);
     int r = check_entry(verify, entry);
     if (r == -EBADMSG) {
         found(verify, "%s: agent %" PRIu64 ": damaged section", series_words[verify->series],
@@ -103,6 +127,7 @@ static int check_row(
 {
     struct row_axis axis CLEANUP(row_axis_done) = {0};
     verify->axis = &axis;
+    verify->group = id >> HIST_TIME_BITS;
     if (hist_cancelled())
         return -ECANCELED;
     int r = row_read(bytes, size, &axis, NULL, NULL);
@@ -135,6 +160,94 @@ static int check_series(struct verify *verify, enum hist_series series, struct a
             (size_t)sqlite3_column_bytes(statement, 2));
         if (r < 0)
             return error_errno(error, r, "verifying history");
+    }
+    return r;
+}
+
+static int note_owner(struct verify *verify, uint64_t subject, int64_t group)
+{
+    if (verify->n_owners == verify->owners_room) {
+        size_t room = verify->owners_room * 2 + 256;
+        struct owner *grown = mem_resize_array(verify->owners, room, sizeof(*grown));
+        if (grown == NULL)
+            return -ENOMEM;
+        verify->owners = grown;
+        verify->owners_room = room;
+    }
+    verify->owners[verify->n_owners++] = (struct owner){subject, group};
+    return 0;
+}
+
+/* Slots belong to one agent at a time, as far as the clock did not go back. */
+static int check_tenures(struct verify *verify, struct ac_error *error)
+{
+    struct hist_db *db = verify->db;
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    int64_t last_slot = -1, last_to = 0;
+    int r = hist_sql(db, HIST_TENURE_EACH, &statement, error);
+    while (r == 0) {
+        r = sql_step(&db->connection, statement, "verifying history", error);
+        if (r != 1)
+            break;
+        int64_t id = sqlite3_column_int64(statement, 0);
+        int64_t slot = sqlite3_column_int64(statement, 1);
+        int64_t from = sqlite3_column_int64(statement, 2);
+        bool open = sqlite3_column_type(statement, 3) == SQLITE_NULL;
+        int64_t to = open ? INT64_MAX : sqlite3_column_int64(statement, 3);
+        if (sqlite3_column_type(statement, 5) == SQLITE_NULL)
+            found(verify, "tenure %" PRId64 ": its agent is not known", id);
+        if (slot < 0 || slot >= FRAME_SLOTS_MAX)
+            found(verify, "tenure %" PRId64 ": there is no slot %" PRId64, id, slot);
+        if (slot == last_slot && (last_to == INT64_MAX || from < last_to) &&
+            (!verify->went_back || (open && last_to == INT64_MAX)))
+            found(verify, "tenure %" PRId64 ": slot %" PRId64 " was another's still", id, slot);
+        last_slot = slot;
+        last_to = to;
+        r = note_owner(verify, (uint64_t)sqlite3_column_int64(statement, 4), slot / GROUP_SLOTS);
+        if (r < 0)
+            return error_set(error, r, "no memory");
+    }
+    if (r == 0 && verify->n_owners > 0)
+        qsort(verify->owners, verify->n_owners, sizeof(*verify->owners), compare_owners);
+    return r;
+}
+
+/* The sums of one slot against each other. */
+static bool sums_agree(uint64_t known, uint64_t sum, uint64_t max)
+{
+    if (known == 0)
+        return sum == 0 && max == 0;
+    if (max > UINT64_MAX >> 12) /* an hour of such may be more than the sum holds */
+        return true;
+    return max <= sum && sum <= max * known;
+}
+
+static int check_top(struct verify *verify, struct ac_error *error)
+{
+    struct hist_db *db = verify->db;
+    sqlite3_stmt *statement cleanup_reset = NULL;
+    cleanup_free uint64_t *numbers = mem_alloc_array(FRAME_SLOTS_MAX, 3 * sizeof(uint64_t));
+    if (numbers == NULL)
+        return error_set(error, -ENOMEM, "no memory");
+    const struct top_sums sums = {
+        numbers, numbers + FRAME_SLOTS_MAX, numbers + 2 * (size_t)FRAME_SLOTS_MAX};
+    int r = hist_sql(db, HIST_TOP_EACH, &statement, error);
+    while (r == 0) {
+        r = sql_step(&db->connection, statement, "verifying history", error);
+        if (r != 1)
+            return r;
+        int n = top_row_add(sqlite3_column_blob(statement, 1),
+            (size_t)sqlite3_column_bytes(statement, 1), TOP_SUMS | TOP_MAXIMA, FRAME_SLOTS_MAX,
+            &sums);
+        bool sound = n >= 0;
+        for (int i = 0; i < n; i++) {
+            sound = sound && sums_agree(sums.known[i], sums.sum[i], sums.max[i]);
+            sums.known[i] = sums.sum[i] = sums.max[i] = 0;
+        }
+        if (!sound)
+            found(verify, "top: row %" PRId64 ": damaged",
+                (int64_t)sqlite3_column_int64(statement, 0));
+        r = hist_cancelled() ? -ECANCELED : 0;
     }
     return r;
 }
@@ -194,14 +307,20 @@ int64_t history_verify(struct history *history, void (*finding)(void *userdata, 
     if (buffer == NULL)
         return error_set(error, -ENOMEM, "no memory");
     verify.buffer = buffer;
+    verify.went_back = atomic_load(&history->went_back);
     int r = hist_read_take(history, &verify.db, error);
     if (r < 0)
         return hist_cancel_code(r, error);
     r = check_file(&verify, error);
+    if (r == 0)
+        r = check_tenures(&verify, error);
     for (unsigned s = 0; s < SERIES_COUNT && r == 0; s++)
         r = check_series(&verify, s, error);
     if (r == 0)
         r = check_frames(&verify, error);
+    if (r == 0)
+        r = check_top(&verify, error);
+    mem_free(verify.owners);
     hist_read_give(history, verify.db);
     r = hist_cancel_code(r, error);
     if (r == -EUCLEAN) { /* so damaged that it cannot be read on: that is the finding */

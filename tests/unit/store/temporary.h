@@ -66,4 +66,15 @@ static inline void temporary_inject_sqlite(void)
     sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
 }
 
+/* Runs @sql on history.db in the directory, which nobody has open. */
+static inline void temporary_history_sql(const struct temporary *directory, const char *sql)
+{
+    char path[128];
+    sqlite3 *db;
+    snprintf(path, sizeof(path), "%s/history.db", directory->path);
+    if (sqlite3_open(path, &db) != SQLITE_OK ||
+        sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK || sqlite3_close(db) != SQLITE_OK)
+        abort();
+}
+
 #endif

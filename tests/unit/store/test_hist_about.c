@@ -258,16 +258,6 @@ static void top_is_filtered_by_them(void **state)
     history_close(history);
 }
 
-static void run_sql(const struct temporary *directory, const char *sql)
-{
-    char path[128];
-    sqlite3 *db;
-    snprintf(path, sizeof(path), "%s/history.db", directory->path);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
 /* Also what was written before labels were kept: a philosophy of 0 and no labels. */
 static void what_makes_no_sense_is_not_known(void **state)
 {
@@ -282,7 +272,7 @@ static void what_makes_no_sense_is_not_known(void **state)
         tick(history, 0, "a", "2 team=web");
         history_close(history);
         snprintf(sql, sizeof(sql), "UPDATE subject SET %s", rows[i]);
-        run_sql(&directory, sql);
+        temporary_history_sql(&directory, sql);
         history = open_history(&directory, false);
         expect(history, "a;");
         tick(history, 1, "a", "2 team=web");

@@ -381,6 +381,75 @@ static void largest_are_found(void **state)
     history_close(history);
 }
 
+/* Rows of all slots may hold more slots than there are since the last start. */
+static void largest_of_before_a_restart_are_found(void **state)
+{
+    (void)state;
+    struct temporary directory CLEANUP(temporary_done) = temporary_make();
+    struct history *history = open_history(directory.path);
+    struct ac_usage usage[100];
+    struct history_row rows[100];
+    char names[100][16];
+    for (int i = 0; i < 100; i++) {
+        ac_usage_init(&usage[i]);
+        usage[i].memory_mb = 100 + i;
+        usage[i].known = AC_KNOWN_MEMORY_MB;
+        snprintf(names[i], sizeof(names[i]), "a%d", i);
+        rows[i] = (struct history_row){.subject = names[i], .usage = &usage[i]};
+    }
+    int64_t now = START_NS / (60 * SECOND) * 60 * SECOND;
+    const int64_t from = now;
+    for (int t = 0; t < 600; t++, now += SECOND)
+        assert_int_equal(history_tick(history, now, rows, 100, NULL), 0);
+    for (int t = 0; t < 1300; t++, now += SECOND)
+        assert_int_equal(history_tick(history, now, rows, 1, NULL), 0);
+    history_close(history);
+    history = open_history(directory.path);
+    struct history_info info;
+    struct history_top_row top[3];
+    assert_int_equal(history_top(history, AC_MEMORY, HISTORY_MEAN, from, INT64_MAX, 3, NULL, NULL,
+                         top, &info, NULL),
+        3);
+    assert_int_equal(info.damaged, 0);
+    assert_string_equal(top[0].subject, "a99");
+    assert_true(top[0].value == 199);
+    assert_string_equal(top[2].subject, "a97");
+    check_clean(history);
+    history_close(history);
+}
+
+/* Each alone, and undone behind it where that can be. */
+static void damage_of_what_rows_rest_on_is_found(void **state)
+{
+    (void)state;
+    static const char *const damages[][2] = {
+        {"UPDATE tenure SET slot = slot + 160", "UPDATE tenure SET slot = slot - 160"},
+        {"INSERT INTO tenure SELECT 999999, subject, slot, from_ms + 1, to_ms FROM tenure WHERE "
+         "to_ms > from_ms + 1 LIMIT 1",
+            "DELETE FROM tenure WHERE id = 999999"},
+        {"UPDATE tenure SET subject = subject + 5000 WHERE id = (SELECT min(id) FROM tenure)",
+            "UPDATE tenure SET subject = subject - 5000 WHERE id = (SELECT min(id) FROM tenure)"},
+        {"UPDATE top SET data = zeroblob(length(data)) WHERE id = (SELECT max(id) FROM top)", NULL},
+    };
+    struct temporary directory CLEANUP(temporary_done) = temporary_make();
+    struct history *history = refill(directory.path);
+    check_clean(history);
+    history_close(history);
+    for (size_t i = 0; i < ARRAY_SIZE(damages); i++) {
+        temporary_history_sql(&directory, damages[i][0]);
+        history = open_history(directory.path);
+        if (history_verify(history, NULL, NULL, NULL) <= 0)
+            fail_msg("not found: %s", damages[i][0]);
+        history_close(history);
+        if (damages[i][1] == NULL)
+            break;
+        temporary_history_sql(&directory, damages[i][1]);
+        history = open_history(directory.path);
+        check_clean(history);
+        history_close(history);
+    }
+}
+
 static int collect_name(void *userdata, const struct history_subject *subject)
 {
     int *count = userdata;
@@ -480,6 +549,8 @@ int main(void)
         cmocka_unit_test(quantiles_keep_their_bound),
         cmocka_unit_test(totals_add_up),
         cmocka_unit_test(largest_are_found),
+        cmocka_unit_test(largest_of_before_a_restart_are_found),
+        cmocka_unit_test(damage_of_what_rows_rest_on_is_found),
         cmocka_unit_test(slots_are_reused),
         cmocka_unit_test(groups_without_agents_are_merged),
     };

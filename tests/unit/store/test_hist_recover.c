@@ -94,18 +94,6 @@ static struct seen look(struct history *history, int agent)
     return seen;
 }
 
-static void run_sql(const char *directory, const char *sql)
-{
-    char path[128];
-    sqlite3 *db;
-    snprintf(path, sizeof(path), "%s/history.db", directory);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        fail_msg("%s", sqlite3_errmsg(db));
-    assert_int_equal(sqlite3_changes(db), 1);
-    sqlite3_close(db);
-}
-
 static double cpu_seconds(struct history *history, int agent)
 {
     char name[24];
@@ -179,7 +167,7 @@ static void lost_frames_leave_a_gap(void **state)
         struct history *history = open_in(directory.path);
         feed(history, 0, TICKS);
         history_close(history);
-        run_sql(directory.path, losses[i]);
+        temporary_history_sql(&directory, losses[i]);
         history = open_in(directory.path);
         struct history_status status;
         history_status(history, &status);
@@ -206,7 +194,7 @@ static void a_lost_last_frame_costs_its_tick(void **state)
     struct history *history = open_in(directory.path);
     feed(history, 0, 100);
     history_close(history);
-    run_sql(directory.path, "UPDATE frame SET data = x'01' WHERE seq = 99");
+    temporary_history_sql(&directory, "UPDATE frame SET data = x'01' WHERE seq = 99");
     history = open_in(directory.path);
     feed(history, 100, 200);
     for (int again = 0; again < 2; again++) {
@@ -227,8 +215,8 @@ static void a_lost_first_frame_invents_no_usage(void **state)
     struct history *history = open_in(directory.path);
     feed(history, 0, 1400);
     history_close(history);
-    run_sql(directory.path, "UPDATE frame SET data = x'' WHERE seq ="
-                            " (SELECT min(seq) + 110 FROM frame)");
+    temporary_history_sql(&directory, "UPDATE frame SET data = x'' WHERE seq ="
+                                      " (SELECT min(seq) + 110 FROM frame)");
     history = open_in(directory.path);
     feed(history, 1400, 1700);
     check_all(history, 1700, 120);

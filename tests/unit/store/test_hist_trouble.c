@@ -319,17 +319,6 @@ static void failing_writes_leave_a_gap(void **state)
 
 /* ---- Damage, strangers, time -------------------------------------------------------------- */
 
-static void run_sql(const char *directory, const char *sql)
-{
-    char path[128];
-    sqlite3 *db;
-    snprintf(path, sizeof(path), "%s/history.db", directory);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        fail_msg("%s", sqlite3_errmsg(db));
-    sqlite3_close(db);
-}
-
 static void damaged_chunks_are_told(void **state)
 {
     (void)state;
@@ -339,9 +328,10 @@ static void damaged_chunks_are_told(void **state)
         assert_int_equal(feed(history, t, NULL), 0);
     history_close(history);
     /* A byte in the middle of the oldest chunk of each group. */
-    run_sql(directory.path, "UPDATE chunk SET data = substr(data, 1, length(data) / 2) || x'55aa'"
-                            " || substr(data, length(data) / 2 + 3) WHERE id IN"
-                            " (SELECT min(id) FROM chunk GROUP BY id >> 42)");
+    temporary_history_sql(&directory,
+        "UPDATE chunk SET data = substr(data, 1, length(data) / 2) || x'55aa'"
+        " || substr(data, length(data) / 2 + 3) WHERE id IN"
+        " (SELECT min(id) FROM chunk GROUP BY id >> 42)");
     history = open_in(directory.path, NULL, false);
     int missing = 0;
     for (int a = 0; a < AGENTS; a++) {
@@ -379,7 +369,7 @@ static void strangers_are_refused(void **state)
     assert_int_equal(history_open(NULL, &options, &other, &error), -EBUSY);
     assert_non_null(strstr(error.message, "another process"));
     history_close(history);
-    run_sql(directory.path, "PRAGMA user_version = 99");
+    temporary_history_sql(&directory, "PRAGMA user_version = 99");
     assert_int_equal(history_open(NULL, &options, &other, &error), -EPROTONOSUPPORT);
     assert_non_null(strstr(error.message, "newer version"));
     assert_null(other);
