@@ -11,7 +11,9 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "os/procfs.h"
+#include "policy/quota.h"
 
+/* Stops under way of ordinary users, who share them; privileged ones have as many as agents. */
 #define STOPS_MAX 256
 
 /* A process that was forked after the last sample is found by the next one. */
@@ -118,18 +120,41 @@ static int stop_grace_over(sd_event_source *source, uint64_t usec, void *userdat
     return 0;
 }
 
+/* The request for the same of this agent, where there is one. Those whose agent is gone have had
+ * their effect, however long their grace time. */
+static struct stop_request *stop_find(
+    struct daemon *daemon, const struct agent *agent, uint32_t as_uid)
+{
+    struct stop_request *found = NULL, *next;
+    for (struct stop_request *request = daemon->stops; request; request = next) {
+        next = request->next;
+        const struct agent *other = stop_agent(request);
+        if (!other)
+            stop_done(request);
+        else if (other == agent && request->as_uid == as_uid)
+            found = request;
+    }
+    return found;
+}
+
+static bool stops_spent(const struct daemon *daemon, uint32_t as_uid)
+{
+    uint32_t own = 0, ordinary = 0;
+    for (const struct stop_request *request = daemon->stops; request; request = request->next) {
+        own += request->as_uid == as_uid;
+        ordinary += request->as_uid != UINT32_MAX;
+    }
+    return as_uid != UINT32_MAX && quota_spent(STOPS_MAX, own, ordinary);
+}
+
 static int stop_schedule(
     struct daemon *daemon, const struct agent *agent, uint64_t grace_ns, uint32_t as_uid)
 {
-    unsigned under_way = 0;
     uint64_t due_ns = clock_mono().ns + grace_ns;
-    for (struct stop_request *other = daemon->stops; other; other = other->next) {
-        if (strcmp(other->id, agent->spec.id) == 0 && other->added_ns == agent->added.mono.ns &&
-            other->as_uid == as_uid)
-            return due_ns < other->due_ns ? stop_set_time(other, due_ns) : 0;
-        under_way++;
-    }
-    if (under_way >= STOPS_MAX)
+    struct stop_request *present = stop_find(daemon, agent, as_uid);
+    if (present)
+        return due_ns < present->due_ns ? stop_set_time(present, due_ns) : 0;
+    if (stops_spent(daemon, as_uid))
         return -ENOSPC;
     struct stop_request *request = mem_alloc(sizeof(*request));
     if (!request)
@@ -171,8 +196,10 @@ int control_stop(struct daemon *daemon, const struct agent *agent, int signal, u
     if (r == 0)
         r = signal_agent(daemon, agent, signal, as_uid, &signalled);
     if (r == -ENOSPC)
-        return error_set(
-            error, r, "%d agents are being stopped already: try again later", STOPS_MAX);
+        return error_set(error, r,
+            "%u agents of yours, or %u of all ordinary users, are being stopped already: try again "
+            "when some have ended",
+            quota_of(STOPS_MAX), STOPS_MAX - quota_of(STOPS_MAX));
     if (r < 0)
         return error_errno(error, r, "stopping agent %s", id);
     log_event(LOG_LEVEL_INFO, "agent is being stopped", log_str("agent", id),

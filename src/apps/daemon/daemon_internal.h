@@ -112,7 +112,7 @@ void replay_ended(struct daemon *daemon, const struct agent_spec *spec, int64_t 
 /* ---- control.c */
 
 /* Sends @signal to all processes of an agent, and KILL to what is left after the grace time.
- * Returns 0; -EALREADY (nothing runs); -ENOSPC (too many stops under way). */
+ * Returns 0; -EALREADY (nothing runs); -ENOSPC (too many stops of ordinary users under way). */
 int control_stop(struct daemon *daemon, const struct agent *agent, int signal, uint64_t grace_ns,
     uint32_t as_uid, uint32_t *ret_signalled, struct ac_error *error);
 void control_free(struct daemon *daemon);
