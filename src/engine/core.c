@@ -38,6 +38,7 @@ static int core_build(struct core *core, const struct core_options *options)
         .limits = options->limits,
         .max_subjects = options->max_agents,
         .max_alerts = options->max_alerts,
+        .users = options->users,
         .seed = options->seed,
         .id_seed = options->id_seed,
         .sink = core_alert_transition,
@@ -46,6 +47,7 @@ static int core_build(struct core *core, const struct core_options *options)
     struct ledger_options ledger = {
         .max_reservations = options->max_agents,
         .max_queue = options->max_queue,
+        .users = options->users,
         .seed = options->seed,
         .id_seed = options->id_seed,
         .reservation_ttl_ns = options->reservation_ttl_ns,
@@ -144,12 +146,10 @@ struct rules_subject core_subject(const struct core *core, const struct agent *a
     if (!agent)
         return (struct rules_subject){
             .agent_id = "", .fds_hard_limit = core->machine_fds_max, .owner_uid = UINT32_MAX};
-    uint32_t owner = agent->spec.owner_uid;
     return (struct rules_subject){.slot = agent->slot,
         .agent_id = agent->spec.id,
         .limits = &agent->spec.limits,
-        .owner_uid = owner,
-        .ordinary = core->options.several_users && owner != 0 && owner != core->options.own_uid};
+        .owner_uid = agent->spec.owner_uid};
 }
 
 static void core_raise_for(

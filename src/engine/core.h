@@ -34,8 +34,7 @@ struct core_options {
     uint64_t report_timeout_ns; /* a reported agent's silence until it counts as exited; 0 = any */
     uint64_t seed;
     uint64_t id_seed;
-    bool several_users; /* agents of others than root and own_uid have shares of what is capped */
-    uint32_t own_uid;
+    struct quota_users users;
 };
 
 void core_options_init(struct core_options *ret_options);

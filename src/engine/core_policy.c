@@ -33,8 +33,8 @@ int core_allocate(struct core *core, const struct agent_spec *spec,
     int r = ledger_request(core->ledger, &request, now, &allocation);
     if (r == -ENOSPC)
         return error_set(error, r,
-            "no place for another allocation: release some, or raise caps.max_agents or "
-            "caps.max_queue");
+            "no place for another allocation, or none of yours: release some, or raise "
+            "caps.max_agents or caps.max_queue");
     if (r < 0)
         return error_errno(error, r, "allocation for agent %s", spec->id);
     struct event *event = core_event_new(core, EVENT_ALLOCATION, spec->id);

@@ -165,6 +165,23 @@ int ledger_check_room(
     return 0;
 }
 
+/* Whether the owner's requests wait in so many places that one more would be above its share. */
+static bool queue_spent(
+    const struct ledger *ledger, const struct entry *entry, const struct reservation *request)
+{
+    const struct quota_users *users = &ledger->options.users;
+    const struct reservation *present = entry ? entry->reservation : NULL;
+    uint32_t own = 0, ordinary = 0;
+    if (request->allocation.status != AC_ALLOCATION_QUEUED ||
+        !quota_ordinary(users, request->owner_uid) || (present && present->list == &ledger->queue))
+        return false;
+    for (const struct reservation *other = ledger->queue.first; other; other = other->next) {
+        own += other->owner_uid == request->owner_uid;
+        ordinary += quota_ordinary(users, other->owner_uid);
+    }
+    return quota_spent(ledger->options.max_queue, own, ordinary);
+}
+
 static struct reservation *reservation_new(
     struct ledger *ledger, const struct ledger_request *request, struct moment now)
 {
@@ -200,6 +217,8 @@ int ledger_request(struct ledger *ledger, const struct ledger_request *request, 
         return 0;
     }
     r = ledger_check_room(ledger, entry, reservation->allocation.status);
+    if (r == 0 && queue_spent(ledger, entry, reservation))
+        r = -ENOSPC;
     if (r == 0)
         r = ledger_attach(ledger, reservation);
     if (r < 0)

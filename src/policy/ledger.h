@@ -19,12 +19,14 @@
 
 #include "base/clock.h"
 #include "model/agent.h"
+#include "policy/quota.h"
 
 struct ledger;
 
 struct ledger_options {
     uint32_t max_reservations;
     uint32_t max_queue;
+    struct quota_users users;    /* of the queue */
     uint64_t seed;               /* of maps: a secret */
     uint64_t id_seed;            /* makes allocation ids of different runs differ */
     uint64_t reservation_ttl_ns; /* of a reservation whose agent never appears; 0 = for ever */
@@ -74,8 +76,8 @@ struct ledger_request {
  *                even fit the empty machine
  *
  * cpu_percent and memory_mb are what is reserved; of a queued one what it waits for; 0 of a
- * refused one. A refused one is not kept. Returns 0, -EINVAL, -ENOSPC (table or queue full),
- * -ENOMEM; nothing is changed on failure. */
+ * refused one. A refused one is not kept. Returns 0, -EINVAL, -ENOSPC (table or queue full, or the
+ * owner's share of the queue), -ENOMEM; nothing is changed on failure. */
 int ledger_request(struct ledger *ledger, const struct ledger_request *request, struct moment now,
     struct ac_allocation *ret_allocation);
 

@@ -15,6 +15,18 @@ static inline uint32_t quota_of(uint32_t cap)
     return cap / 4 > 0 ? cap / 4 : 1;
 }
 
+/* Whose agents have a share of a cap, and whose all of it: root's, and those of the user that the
+ * daemon runs as. Zero-initialised: everybody's. */
+struct quota_users {
+    bool several; /* there may be others */
+    uint32_t own_uid;
+};
+
+static inline bool quota_ordinary(const struct quota_users *users, uint32_t uid)
+{
+    return users->several && uid != 0 && uid != users->own_uid;
+}
+
 /* Whether an ordinary user who has @own places of @cap, of @ordinary that all of them have, may
  * have no further one. Of a single place the privileged leave nothing: then one user may have it.
  */

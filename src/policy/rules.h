@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "model/agent.h"
+#include "policy/quota.h"
 
 struct rules;
 
@@ -34,6 +35,7 @@ struct rules_options {
     struct ac_limits limits;
     uint32_t max_subjects; /* slots 0..max_subjects */
     uint32_t max_alerts;
+    struct quota_users users;
     uint64_t seed;    /* of maps: a secret */
     uint64_t id_seed; /* makes alert ids of different runs differ: wall time of the start */
     rules_sink sink;
@@ -57,7 +59,6 @@ struct rules_subject {
     const struct agent_limits *limits; /* NULL = none */
     uint64_t fds_hard_limit;           /* 0 = unknown: no descriptor emergency */
     uint32_t owner_uid;                /* UINT32_MAX = nobody's, or not known */
-    bool ordinary; /* its owner's subjects have a share of max_alerts, see policy/quota.h */
 };
 
 /* Judges one usage. Returns the number of transitions. */

@@ -113,7 +113,7 @@ int entry_add(struct rules *rules, const struct rules_subject *subject,
         return -ENOMEM;
     *entry = (struct entry){.alert = *alert,
         .rule = rule_find(alert->resource, alert->rule),
-        .ordinary = subject->ordinary,
+        .ordinary = subject->slot != 0 && quota_ordinary(&rules->options.users, subject->owner_uid),
         .owner_uid = subject->owner_uid,
         .slot = subject->slot,
         .hold_until_ns = RULES_NEVER};

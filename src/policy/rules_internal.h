@@ -12,7 +12,6 @@
 
 #include "base/map.h"
 #include "policy/id.h"
-#include "policy/quota.h"
 #include "policy/rules.h"
 #include "policy/rules_table.h"
 

@@ -10,7 +10,7 @@ from daemon_api import call, clean_end, end_processes, start, wait_for
 from tap import check, equal, test
 
 if os.geteuid() == 0:
-    daemon = tap.Daemon(open_to_all=True)
+    daemon = tap.Daemon(config="caps:\n  max_queue: 8\n", open_to_all=True)
     os.chmod(daemon.socket, 0o666)
 
 
@@ -74,6 +74,26 @@ def stops_under_way():
     equal(call(daemon, "DELETE", "/v1/agents/s8").status, 204)
     equal(statuses(users[0], [stop("s65")]), [202])
     end_processes()
+
+
+@test
+def places_in_the_queue():
+    """a user has a quarter of the queue, others and root get theirs"""
+    def ask(name):
+        return ("POST", "/v1/allocations", {"agent_id": name, "policy": "queue"})
+    first, second = tap.NOBODY, tap.NOBODY - 1
+    memory = call(daemon, "GET", "/v1/system").body["capacity"]["memory_mb"]
+    equal(statuses(first, [("PUT", "/v1/agents/hog/usage", {"memory_mb": memory})]), [200])
+    names = [f"q{n}" for n in range(3)]
+    equal(statuses(first, [("PUT", f"/v1/agents/{name}", {}) for name in names]), [201] * 3)
+    got = as_user(first, [ask(name) for name in names])
+    equal([status for status, _ in got], [202, 202, 503])
+    check("none of yours" in got[2][1], got[2][1])
+    equal(statuses(second, [("PUT", "/v1/agents/seconds", {}), ask("seconds")]), [201, 202])
+    for n in range(4):
+        equal(call(daemon, *ask(f"roots-{n}")).status, 202)
+    equal(call(daemon, "DELETE", "/v1/allocations/q0").status, 204)
+    equal(statuses(first, [ask("q2")]), [202])
 
 
 @test

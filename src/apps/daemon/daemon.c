@@ -168,8 +168,7 @@ static void core_options_from(const struct config *config, struct core_options *
     ret_options->max_agents = config->caps.max_agents;
     ret_options->max_alerts = config->caps.max_alerts;
     ret_options->max_queue = config->caps.max_queue;
-    ret_options->several_users = true;
-    ret_options->own_uid = geteuid();
+    ret_options->users = (struct quota_users){.several = true, .own_uid = geteuid()};
     ret_options->reservation_ttl_ns = config->allocation.reservation_ttl_ns;
     ret_options->headroom = config->allocation.headroom_percent / 100;
     ret_options->recent_ns = config->history.recent_ns;

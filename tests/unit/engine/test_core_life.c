@@ -130,14 +130,13 @@ static void test_alerts_of_several_users(void **state)
     world_init(&world);
     core_options_init(&options);
     options.max_alerts = 16;
-    options.own_uid = 7;
     ac_usage_init(&usage);
     usage.known = AC_KNOWN_MEMORY_MB;
     usage.memory_mb = 500;
     for (int several = 0; several < 2; several++) {
         static const uint32_t owners[] = {1000, 1001, 0, 7};
         const unsigned most[] = {several ? 4 : 7, several ? 4 : 7, several ? 7 : 1, 0};
-        options.several_users = several;
+        options.users = (struct quota_users){.several = several, .own_uid = 7};
         struct core *core = core_make(&options);
         for (size_t i = 0; i < 4; i++) {
             for (char n = 0; n < 7; n++) {

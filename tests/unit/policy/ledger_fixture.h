@@ -39,19 +39,29 @@ static const struct ledger_machine small_machine = {
     .used_memory_bytes = 200 * MIB,
 };
 
-static inline struct ledger *new_ledger(void)
+static inline struct ledger_options options_default(void)
 {
-    const struct ledger_options options = {
+    return (struct ledger_options){
         .max_reservations = 100,
         .max_queue = 4,
         .id_seed = 36 * 36,
         .reservation_ttl_ns = 60 * NS_PER_SEC,
         .headroom = 0.8,
     };
+}
+
+static inline struct ledger *new_ledger_with(const struct ledger_options *options)
+{
     struct ledger *ledger;
-    assert_int_equal(ledger_new(&options, &ledger), 0);
+    assert_int_equal(ledger_new(options, &ledger), 0);
     ledger_set_machine(ledger, &small_machine);
     return ledger;
+}
+
+static inline struct ledger *new_ledger(void)
+{
+    struct ledger_options options = options_default();
+    return new_ledger_with(&options);
 }
 
 static inline struct ledger_request request_of(

@@ -426,6 +426,47 @@ static void bad_requests_are_refused(void **state)
     ledger_free(NULL);
 }
 
+static int queue_one(struct ledger *ledger, const char *id, uint32_t owner)
+{
+    struct ledger_request request = request_of(id, AC_POLICY_QUEUE, 1, 300);
+    struct ac_allocation allocation;
+    request.owner_uid = owner;
+    int r = ledger_request(ledger, &request, at_s(1), &allocation);
+    assert_true(r < 0 || allocation.status == AC_ALLOCATION_QUEUED);
+    return r;
+}
+
+/* One user's requests that wait leave places for those of others, all users' some for root's. */
+static void owners_have_shares_of_the_queue(void **state)
+{
+    (void)state;
+    struct ledger_options options = options_default();
+    options.max_queue = 8;
+    options.users = (struct quota_users){.several = true, .own_uid = 7};
+    struct ledger *ledger = new_ledger_with(&options);
+    ask(ledger, "full", AC_POLICY_RECOMMEND, 10, 640, 0);
+    assert_int_equal(queue_one(ledger, "a1", 1000), 0);
+    assert_int_equal(queue_one(ledger, "a2", 1000), 0);
+    assert_int_equal(queue_one(ledger, "a3", 1000), -ENOSPC);
+    assert_null(ledger_get(ledger, "a3"));
+    assert_int_equal(queue_one(ledger, "a2", 1000), 0); /* keeps its place */
+    assert_int_equal(queue_one(ledger, "b1", 1001), 0);
+    struct ac_allocation stored = *ledger_get(ledger, "b1");
+    assert_int_equal(ledger_release(ledger, "b1"), 0);
+    assert_int_equal(ledger_restore(ledger, &stored, 1001, at_s(1)), 0);
+    assert_int_equal(queue_one(ledger, "b2", 1001), 0);
+    assert_int_equal(queue_one(ledger, "b3", 1001), -ENOSPC);
+    assert_int_equal(queue_one(ledger, "c1", 1002), 0);
+    assert_int_equal(queue_one(ledger, "r1", 0), 0);
+    assert_int_equal(queue_one(ledger, "c2", 1002), 0);
+    assert_int_equal(queue_one(ledger, "d1", 1003), -ENOSPC); /* three quarters are taken */
+    assert_int_equal(queue_one(ledger, "own", 7), 0);
+    assert_int_equal(queue_one(ledger, "r2", 0), -ENOSPC);
+    assert_int_equal(ledger_release(ledger, "a1"), 0);
+    assert_int_equal(queue_one(ledger, "d1", 1003), 0);
+    ledger_free(ledger);
+}
+
 static void the_table_is_capped(void **state)
 {
     (void)state;
@@ -480,6 +521,7 @@ int main(void)
         cmocka_unit_test(what_can_never_fit_does_not_block_the_queue),
         cmocka_unit_test(reservations_run_out_unless_the_agent_appears),
         cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(owners_have_shares_of_the_queue),
         cmocka_unit_test(the_table_is_capped),
         cmocka_unit_test(an_agent_named_like_an_allocation),
     };

@@ -200,10 +200,9 @@ static void at_the_cap_alerts_are_counted_once(void **state)
     rules_free(rules);
 }
 
-static bool fires(struct rules *rules, uint32_t slot, uint32_t owner, bool ordinary)
+static bool fires(struct rules *rules, uint32_t slot, uint32_t owner)
 {
-    struct rules_subject subject = {
-        .slot = slot, .agent_id = "a", .owner_uid = owner, .ordinary = ordinary};
+    struct rules_subject subject = {.slot = slot, .agent_id = "a", .owner_uid = owner};
     struct ac_usage high = cpu(90);
     return rules_check(rules, &subject, &high, at_s(0)) > 0;
 }
@@ -215,42 +214,43 @@ static void owners_have_shares(void **state)
     (void)state;
     struct rules_options options = options_default();
     options.max_alerts = 40;
+    options.users = (struct quota_users){.several = true, .own_uid = 7};
     struct rules *rules = new_rules(&options);
     uint32_t slot = 1, n;
     for (uint32_t user = 1000; user < 1004; user++) {
-        for (n = 0; fires(rules, slot, user, true); n++)
+        for (n = 0; fires(rules, slot, user); n++)
             slot++;
         assert_int_equal(n, user < 1003 ? 10 : 0); /* of the last quarter they get nothing */
     }
     assert_int_equal(rules_owner(rules, told[10].alert_id), 1001);
-    for (n = 0; fires(rules, slot, 0, false); n++)
+    for (n = 0; fires(rules, slot, 0); n++)
         slot++;
     assert_int_equal(n, 8); /* the machine keeps two */
     assert_int_equal(check_cpu(rules, 90, 0), 1);
     /* A place that is given back is its owner's to have. */
     rules_forget(rules, 1, at_s(1));
-    assert_false(fires(rules, slot, 1001, true));
-    assert_true(fires(rules, slot, 1000, true));
-    assert_false(fires(rules, slot + 1, 1000, true));
+    assert_false(fires(rules, slot, 1001));
+    assert_true(fires(rules, slot, 1000));
+    assert_false(fires(rules, slot + 1, 1000));
     rules_free(rules);
 
     options.max_alerts = 90;
     options.max_subjects = 200;
     rules = new_rules(&options);
-    for (slot = 1; fires(rules, slot, 1000, true);)
+    for (slot = 1; fires(rules, slot, 1000);)
         slot++;
     assert_int_equal(slot - 1, 22);
     struct ac_alert alert = told[0];
-    for (n = 0; fires(rules, slot, 0, false); n++)
+    for (n = 0; fires(rules, slot, 0); n++)
         slot++;
     assert_int_equal(n, 90 - 22 - 5);
     assert_int_equal(check_cpu(rules, 90, 0), 1);
     rules_free(rules);
 
     rules = new_rules(&options); /* what was there before a restart counts as well */
-    struct rules_subject subject = {.slot = 1, .owner_uid = 1000, .ordinary = true};
+    struct rules_subject subject = {.slot = 1, .owner_uid = 1000};
     assert_int_equal(rules_restore(rules, &subject, &alert, at_s(0)), 0);
-    for (slot = 2; fires(rules, slot, 1000, true);)
+    for (slot = 2; fires(rules, slot, 1000);)
         slot++;
     assert_int_equal(slot - 1, 22);
     rules_free(rules);
