@@ -196,6 +196,7 @@ def ps_lists():
     for options, wanted in ((["--philosophy", "cot"], {"worker-1"}),
                             (["--label", "team=a"], {"worker-1"}),
                             (["--label", "team=a", "--label", "stage=other"], set()),
+                            (["--label", "k"], {"attached"}),
                             (["--label", "k=v"], {"attached"})):
         equal({a["id"] for a in daemon.json("ps", *options)["agents"]}, wanted, options)
     running = daemon.json("ps", "--state", "running")["agents"]

@@ -31,8 +31,8 @@ void agent_list_path(const struct agent_filter *filter, struct buf *path)
         client_query_add(path, "state", filter->state);
     if (filter->philosophy)
         client_query_add(path, "philosophy", filter->philosophy);
-    if (filter->labels && filter->labels->n_items > 0) /* further ones are looked at here */
-        client_query_add(path, "label", filter->labels->items[0]);
+    for (size_t i = 0; filter->labels && i < filter->labels->n_items; i++)
+        client_query_add(path, "label", filter->labels->items[i]);
 }
 
 static bool contains(const json_t *agent, const char *path, const char *text)
@@ -41,20 +41,9 @@ static bool contains(const json_t *agent, const char *path, const char *text)
     return field && strcasestr(field, text) != NULL;
 }
 
-static bool has_label(const json_t *agent, const char *item)
-{
-    size_t n = strcspn(item, "=");
-    const char *value = json_string_value(json_object_getn(field_get(agent, "labels"), item, n));
-    return value && item[n] == '=' && strcmp(value, item + n + 1) == 0;
-}
-
 static bool matches(const json_t *agent, const struct agent_filter *filter)
 {
     const char *text = filter->text;
-    for (size_t i = 0; filter->labels && i < filter->labels->n_items; i++) {
-        if (!has_label(agent, filter->labels->items[i]))
-            return false;
-    }
     return !text || !*text || contains(agent, "id", text) || contains(agent, "philosophy", text) ||
            contains(agent, "template", text) || contains(agent, "command", text) ||
            contains(agent, "state", text);

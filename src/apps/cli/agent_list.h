@@ -26,7 +26,7 @@ enum agent_sort {
 struct agent_filter {
     const char *state;
     const char *philosophy;
-    const struct opt_list *labels; /* KEY=VALUE; all of them */
+    const struct opt_list *labels; /* KEY=VALUE or KEY; all of them */
     const char *text;              /* within id, philosophy, template or command */
 };
 
@@ -39,7 +39,7 @@ struct agent_list {
 /* The request's path for a filter's part that the daemon applies. */
 void agent_list_path(const struct agent_filter *filter, struct buf *path);
 
-/* Takes over @answer: filters by text and labels, and sorts: numbers from the largest, words from
+/* Takes over @answer: filters by text, and sorts: numbers from the largest, words from
  * A; unknown numbers last; equal ones by id. Returns 0 or -ENOMEM. */
 int agent_list_make(json_t *answer, const struct agent_filter *filter, enum agent_sort sort,
     bool reverse, struct agent_list *ret_list);

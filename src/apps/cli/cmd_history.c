@@ -47,7 +47,7 @@ static const struct opt history_table[] = {
     {"quantile", 'q', OPT_LIST, "Q,...", "quantiles over all samples: 0.5,0.95; of IDs or a group",
         HISTORY(quantiles), 0, 0},
     {"philosophy", 'p', OPT_TEXT, "NAME", "agents of this philosophy", HISTORY(philosophy), 0, 0},
-    {"label", 'l', OPT_LIST, "KEY=VALUE", "agents with this label", HISTORY(labels), 0, 0},
+    {"label", 'l', OPT_LIST, "KEY[=VALUE]", "agents with this label", HISTORY(labels), 0, 0},
     {"agent", 0, OPT_TEXT, "ID", "the same as the operand ID, for ids such as \"export\"",
         HISTORY(agent), 0, 0},
     {"state", 0, OPT_TEXT, "DIR", "verify, export, import: the state directory of a stopped daemon",

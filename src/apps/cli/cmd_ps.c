@@ -20,7 +20,7 @@ static const struct opt ps_table[] = {
     {"state", 0, OPT_TEXT, AGENT_STATE_WORDS, "only agents in this state", PS(state), 0, 0},
     {"philosophy", 'p', OPT_TEXT, PHILOSOPHY_WORDS, "only agents of this philosophy",
         PS(philosophy), 0, 0},
-    {"label", 'l', OPT_LIST, "KEY=VALUE", "only agents with this label (may be repeated)",
+    {"label", 'l', OPT_LIST, "KEY[=VALUE]", "only agents with this label (up to 8; all must fit)",
         PS(labels), 0, 0},
     {"sort", 's', OPT_CHOICE, AGENT_SORT_WORDS, "order [id]; numbers from the largest", PS(sort), 0,
         0},
@@ -61,10 +61,6 @@ static int check_filter(const struct cli *cli, const struct ps_options *options)
         int code = cli_check_philosophy(cli, options->philosophy);
         if (code != 0)
             return code;
-    }
-    for (size_t i = 0; i < options->labels.n_items; i++) {
-        if (!strchr(options->labels.items[i], '='))
-            return cli_usage(cli, "--label: '%.100s' is not KEY=VALUE", options->labels.items[i]);
     }
     return 0;
 }

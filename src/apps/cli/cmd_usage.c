@@ -27,7 +27,7 @@ static const struct opt usage_table[] = {
     {"by", 'b', OPT_TEXT, "GROUP", "agent, philosophy or label:KEY [agent]", USAGE(by), 0, 0},
     {"philosophy", 'p', OPT_TEXT, "NAME", "only agents of this philosophy", USAGE(philosophy), 0,
         0},
-    {"label", 'l', OPT_LIST, "KEY=VALUE", "only agents with this label", USAGE(labels), 0, 0},
+    {"label", 'l', OPT_LIST, "KEY[=VALUE]", "only agents with this label", USAGE(labels), 0, 0},
     {"limit", 'n', OPT_COUNT, "N", "at most so many rows [1000]", USAGE(limit), 1, 10000},
     {"format", 'f', OPT_CHOICE, "table|csv|json|openmetrics", "how to print it [table]",
         USAGE(format), 0, 0},
