@@ -17,18 +17,22 @@
 
 /* ---- Alerts per agent */
 
-static bool is_active(const struct ac_alert *alert)
+/* An alert may outlive its agent, and another user's agent have the name by then. */
+static bool is_active(
+    const struct rules *rules, const struct ac_alert *alert, const struct agent *agent)
 {
-    return alert->state == AC_ALERT_FIRING && !alert->acknowledged;
+    return alert->state == AC_ALERT_FIRING && !alert->acknowledged &&
+           rules_owner(rules, alert->alert_id) == agent->spec.owner_uid;
 }
 
-static uint64_t count_alerts(struct core *core, const char *id)
+static uint64_t count_alerts(struct core *core, const struct agent *agent)
 {
+    const struct rules *rules = core_rules(core);
     uint64_t count = 0;
     size_t cursor = 0;
     const struct ac_alert *alert;
-    while ((alert = rules_next(core_rules(core), &cursor))) {
-        if (is_active(alert) && strcmp(alert->agent_id, id) == 0)
+    while ((alert = rules_next(rules, &cursor))) {
+        if (strcmp(alert->agent_id, agent->spec.id) == 0 && is_active(rules, alert, agent))
             count++;
     }
     return count;
@@ -38,6 +42,7 @@ static uint64_t count_alerts(struct core *core, const char *id)
 static uint32_t *count_all_alerts(struct core *core)
 {
     const struct registry *registry = core_registry(core);
+    const struct rules *rules = core_rules(core);
     agent_slot cursor = 0, last = 0;
     const struct agent *agent;
     const struct ac_alert *alert;
@@ -45,10 +50,9 @@ static uint32_t *count_all_alerts(struct core *core)
     while ((agent = registry_next(registry, &cursor)))
         last = agent->slot;
     uint32_t *counts = mem_alloc_array((size_t)last + 1, sizeof(*counts));
-    while (counts && (alert = rules_next(core_rules(core), &at))) {
-        agent =
-            is_active(alert) && alert->agent_id[0] ? registry_get(registry, alert->agent_id) : NULL;
-        if (agent && agent->slot <= last)
+    while (counts && (alert = rules_next(rules, &at))) {
+        agent = alert->agent_id[0] ? registry_get(registry, alert->agent_id) : NULL;
+        if (agent && agent->slot <= last && is_active(rules, alert, agent))
             counts[agent->slot]++;
     }
     return counts;
@@ -56,7 +60,7 @@ static uint32_t *count_all_alerts(struct core *core)
 
 static void answer_agent(struct net_call *call, const struct agent *agent)
 {
-    encode_agent(&call->out, agent, count_alerts(call->context->core, agent->spec.id), NULL);
+    encode_agent(&call->out, agent, count_alerts(call->context->core, agent), NULL);
 }
 
 /* ---- Looking */
@@ -104,7 +108,7 @@ int route_agent_get(struct net_call *call)
         return -ENOMEM;
     size_t count = registry_members(core_registry(core), agent->slot, procs, capacity);
     struct encode_members members = {.procs = procs, .count = MIN(count, capacity)};
-    encode_agent(&call->out, agent, count_alerts(core, agent->spec.id), &members);
+    encode_agent(&call->out, agent, count_alerts(core, agent), &members);
     return 0;
 }
 

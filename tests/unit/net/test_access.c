@@ -348,6 +348,54 @@ static void test_tcp_token(void **state)
     expect(f, GET("/v1/system"), 200, NULL); /* the unix socket needs none */
 }
 
+static void expect_one_alert(struct fixture *f, uint32_t uid, size_t listed, int active)
+{
+    fixture_user(f, uid);
+    json_t *json = fixture_call(f, "GET", "/v1/alerts?agent=name", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(json, "alerts")), listed);
+    json_decref(json);
+    json = fixture_call(f, "GET", "/v1/agents/name", NULL, active < 0 ? 403 : 200);
+    if (active >= 0)
+        assert_int_equal(json_integer_value(json_object_get(json, "active_alerts")), active);
+    json_decref(json);
+}
+
+/* One that outlives its agent is not the next one's who has the name. */
+static void test_alert_of_a_name_that_passed_on(void **state)
+{
+    struct fixture *f = *state;
+    struct ac_alert alert;
+    struct event event;
+    char target[128];
+    struct rules_raise raise = {.rule = "oom_kill",
+        .resource = AC_MEMORY,
+        .severity = AC_EMERGENCY,
+        .message = "x",
+        .hold_ms = 5000};
+    fixture_user(f, OTHER_UID);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/name", NULL, 201));
+    assert_int_equal(core_raise(f->core, "name", &raise, f->request.now, &alert), 0);
+    expect_one_alert(f, OTHER_UID, 1, 1);
+    assert_null(fixture_call(f, "DELETE", "/v1/agents/name", NULL, 204));
+    fixture_user(f, OTHER_UID + 1);
+    json_decref(fixture_call(f, "PUT", "/v1/agents/name", NULL, 201));
+    expect_one_alert(f, OTHER_UID + 1, 0, 0);
+    snprintf(target, sizeof(target), "/v1/alerts/%s/acknowledge", alert.alert_id);
+    fixture_expect(f, "POST", target, NULL, 403, "another user", NULL);
+    expect_one_alert(f, OTHER_UID, 1, -1);
+    expect_one_alert(f, 0, 1, 0);
+    for (int i = 0; i < 10; i++)
+        fixture_tick(f);
+    unsigned ended = 0;
+    while (core_next_event(f->core, &event)) {
+        if (event.kind == EVENT_ALERT && strcmp(event.agent_id, "name") == 0) {
+            assert_int_equal(event.owner_uid, OTHER_UID);
+            ended += event.of.alert.state == AC_ALERT_RESOLVED;
+        }
+    }
+    assert_int_equal(ended, 1);
+}
+
 /* A reservation for an agent that is to come is nobody else's, whoever comes first. */
 static void test_reservation(void **state)
 {
@@ -417,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_ordinary_user),
         FIXTURE_TEST(test_agent_share),
+        FIXTURE_TEST(test_alert_of_a_name_that_passed_on),
         FIXTURE_TEST(test_reservation),
         FIXTURE_TEST(test_which_process),
         FIXTURE_TEST(test_token_missing),
