@@ -186,6 +186,27 @@ def a_reporter_gets_its_processes():
     end(process)
 
 
+@test
+def a_reserved_name_is_not_found():
+    """what a user's process calls itself does not get it the reservation of another"""
+    value = NAME + "-reserved"
+    prefix = tap.as_user(tap.NOBODY)
+    daemon = tap.Daemon(config=config({"preset": "environment", "executable": "sleep"}))
+    equal(daemon.run("allocate", "--id", value).code, 0)
+    process = start(*prefix, "sleep", "300", env={"AGENTCORE_AGENT_ID": value})
+
+    def told():
+        with open(daemon.log, encoding="utf-8", errors="replace") as log:
+            return "another user has reserved resources" in log.read()
+    wait_for("its refusal", told)
+    equal([a for a in agents(daemon) if a.startswith(NAME)], [])
+    equal(daemon.run("allocate", "--release", value).code, 0)
+    wait_for("discovery", lambda: agents(daemon).get(value))
+    equal(agents(daemon)[value]["uid"], tap.NOBODY)
+    daemon.stop()
+    end(process)
+
+
 def put(daemon, identifier, body):
     """Adds an agent through the API."""
     text = json.dumps(body).encode()
