@@ -21,7 +21,7 @@
 #define SLOT 8
 
 /* More than the sanitizers give a small process. */
-#define SIZE ((size_t)160 << 20)
+#define SIZE ((size_t)112 << 20)
 
 /* The kernel's marks lack what CPUs have not folded in yet. */
 #define SEEN (SIZE - ((size_t)4 << 20))
