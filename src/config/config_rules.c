@@ -26,7 +26,8 @@ static const struct text_key text_keys[] = {
         "preset, whose name it is by default."},
     {"id", TEXT(id),
         "The agent's id: letters, digits, `_`, `-`, and `{name}` (the program), `{pid}`, `{uid}`, "
-        "`{rule}`, `{container}` (the cgroup's name). Where it is taken the pid is added."},
+        "`{rule}`, `{container}` (the cgroup's name). Where it is taken the pid is added; where "
+        "another user has reserved resources for it the agent comes once those are given back."},
     {"template", TEXT(agent_template),
         "The agent's template, for predictions; coding agents have their program's name."},
     {"cgroup", TEXT(cgroup),
