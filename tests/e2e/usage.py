@@ -25,7 +25,6 @@ WRONG = [
     (["ps", "--sort", "colour"], "is not one of id|"),
     (["ps", "--state", "asleep"], "is not one of running|exited|orphans"),
     (["ps", "--philosophy", "stoic"], "no philosophy"),
-    (["ps", "--label", "x"], "not KEY=VALUE"),
     (["ps", "operand"], "unexpected operand 'operand'"),
     (["ps", "--color", "sometimes"], "auto|always|never"),
     (["show"], "missing operand"),
