@@ -16,6 +16,10 @@
 /* As many samples of a second as history in memory keeps. */
 #define REPORTS_PER_SECOND 16
 
+/* A coarse clock is behind by up to a tick of the kernel's: what is from later than that is from no
+ * time that has been. */
+#define COARSE_NS ((int64_t)(10 * NS_PER_MSEC))
+
 struct core_inbox {
     struct ac_usage usage; /* where .waiting */
     uint64_t second_ns;    /* start of the second that .count counts */
@@ -179,7 +183,7 @@ int core_report(struct core *core, const char *id, const struct ac_usage *usage,
     if (!inbox)
         return error_errno(error, -ENOMEM, "agent %s", id);
     struct ac_usage stamped = *usage;
-    if (stamped.timestamp_ns == 0 || stamped.timestamp_ns > now.wall_ns) /* nothing is from later */
+    if (stamped.timestamp_ns == 0 || stamped.timestamp_ns > now.wall_ns + COARSE_NS)
         stamped.timestamp_ns = now.wall_ns;
     if (report_waits(core, inbox, agent->slot, &stamped, now))
         return 0;
