@@ -13,7 +13,7 @@ PROGRAMS = {
     "embedded.py": (["2"], ["job-0: 256 MiB promised", "job-1: ", "agents left: 0"]),
     "service.py": ([], ['"memory_percent"', '"id": "alloc-', '"agents": 1']),
     "self_tracking.py": (["12"], ["step 11 done", "confidence before: 0.00", "(from 12 steps"]),
-    "daemon_client.py": (["/nonexistent/socket"], ["no such socket", "metering in this process", "agents: client"]),
+    "daemon_client.py": (["/nonexistent/socket"], ["no agentcored at", "metering in this process", "agents: client"]),
 }
 
 
