@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from agentcore import _core
 from agentcore._config import AgentPhilosophy
@@ -203,6 +203,33 @@ def wanted_fields(metrics: str | Iterable[str] | None) -> tuple[tuple[str, ...],
     return words, tuple(name for metric in words for name in FIELDS[metric])
 
 
+@dataclass(frozen=True)
+class Question:
+    """Whose usage over which span, checked."""
+
+    begin_ns: int
+    end_ns: int
+    ids: tuple[str, ...]
+    philosophy: str | None
+    labels: dict[str, str | None]
+
+
+def question(since: Moment, until: Moment | None, agents: Agents, philosophy: str | None,
+             labels: Labels) -> Question:
+    begin, end = span(since, until)
+    return Question(begin, end, names(agents), philosophy_of(philosophy), dict(labels or {}))
+
+
+class History(Protocol):
+    """What answers questions, in memory or over the daemon. All arguments are checked."""
+
+    def range(self, asked: Question, metrics: tuple[str, ...], fields: tuple[str, ...], step_seconds: float,
+              aggregate: str, limit: int) -> list[HistorySeries]: ...
+    def top(self, asked: Question, metric: str, aggregate: str, n: int) -> HistoryTop: ...
+    def quantile(self, asked: Question, q: float, metric: str) -> HistoryQuantile: ...
+    def usage(self, asked: Question, by: str, limit: int) -> UsageTotals: ...
+
+
 # ---- The history in memory. Agents in it have a philosophy, but no labels.
 
 
@@ -223,57 +250,6 @@ def _only(usage: ResourceUsage, fields: tuple[str, ...]) -> ResourceUsage:
     return ResourceUsage(**values, timestamp=usage.timestamp)
 
 
-def _subjects(monitor: _core.Monitor, agents: Agents, philosophy: str | None, labels: Labels,
-              begin: int, end: int) -> tuple[str, ...]:
-    """Whom a question of named subjects means: the machine where it names nobody."""
-    ids, kind = names(agents), philosophy_of(philosophy)
-    if labels:
-        return ()
-    if ids:
-        return ids
-    return tuple(row[0] for row in monitor._history_usage((), kind, begin, end)[0]) if kind else ("system",)
-
-
-def memory_range(monitor: _core.Monitor | None, agents: Agents, metrics: str | Iterable[str] | None, since: Moment,
-                 until: Moment | None, step_seconds: float, aggregate: str, philosophy: str | None, labels: Labels,
-                 limit: int) -> list[HistorySeries]:
-    begin, end = span(since, until)
-    fields, place = wanted_fields(metrics)[1], RANGE_AGGREGATES.index(word("aggregate", aggregate, RANGE_AGGREGATES))
-    step_ns, most = int(seconds("step_seconds", step_seconds) * 1e9), number("limit", limit, 1, 100_000)
-    answer = []
-    ids = _subjects(monitor, agents, philosophy, labels, begin, end) if monitor is not None else names(agents)
-    for agent_id in ids:
-        rows, about = _NOTHING if monitor is None else monitor._history_range(agent_id, begin, end, step_ns)
-        points = [HistoryPoint(when(row[0]), row[1] / 1e9, row[2], _only(row[3:][place], fields))
-                  for row in rows[:most]]
-        answer.append(HistorySeries(agent_id=None if agent_id == "system" else agent_id, points=points,
-                                    resolution_seconds=0.0, limited=len(rows) > most, **_info(about)))
-    return answer
-
-
-def memory_top(monitor: _core.Monitor | None, metric: str, aggregate: str, n: int, since: Moment,
-               until: Moment | None, agents: Agents, philosophy: str | None, labels: Labels) -> HistoryTop:
-    begin, end = span(since, until)
-    metric, place = metric_of(metric), TOP_AGGREGATES.index(word("aggregate", aggregate, TOP_AGGREGATES))
-    ids, kind, most = names(agents), philosophy_of(philosophy), number("n", n, 1, 1000)
-    rows, about = _NOTHING
-    if monitor is not None and not labels:
-        rows, about = monitor._history_top(ids, kind, begin, end, metric, place, most)
-    return HistoryTop(metric=metric, aggregate=aggregate, unit=UNITS[metric], top=rows, **_info(about))
-
-
-def memory_quantile(monitor: _core.Monitor | None, q: float, metric: str, since: Moment, until: Moment | None,
-                    agents: Agents, philosophy: str | None, labels: Labels) -> HistoryQuantile:
-    begin, end = span(since, until)
-    metric, q, kind = metric_of(metric), quantile_of(q), philosophy_of(philosophy)
-    ids = names(agents) or (() if kind else ("system",))
-    value, about = None, _NOTHING[1]
-    if monitor is not None and not labels:
-        value, about = monitor._history_quantile(ids, kind, begin, end, metric, q)
-    return HistoryQuantile(metric=metric, q=q, unit=UNITS[metric], value=value, exact=True, subjects=about[0],
-                           **_info(about))
-
-
 def _plus(left: float | None, right: float | None) -> float | None:
     return right if left is None else left if right is None else left + right
 
@@ -286,18 +262,62 @@ def _sum(name: str | None, rows: list[tuple[Any, ...]]) -> UsageTotal:
                       memory_gib_hours=parts[1], disk_bytes=parts[2], network_bytes=parts[3])
 
 
-def memory_usage(monitor: _core.Monitor | None, by: str, since: Moment, until: Moment | None, agents: Agents,
-                 philosophy: str | None, labels: Labels, limit: int) -> UsageTotals:
-    begin, end = span(since, until)
-    ids, kind = names(agents), philosophy_of(philosophy)
-    by, most = group_of(by), number("limit", limit, 1, 10_000)
-    rows, about = _NOTHING
-    if monitor is not None and not labels:
-        rows, about = monitor._history_usage(ids, kind, begin, end)
-    rows = [row for row in rows if row[0]]
-    groups: dict[str | None, list[tuple[Any, ...]]] = {}
-    for row in rows:
-        groups.setdefault(row[0] if by == "agent" else row[1] if by == "philosophy" else None, []).append(row)
-    totals = sorted((_sum(name, group) for name, group in groups.items()),
-                    key=lambda total: (-(total.cpu_seconds or 0.0), total.name or ""))
-    return UsageTotals(by=by, rows=totals[:most], total=_sum(None, rows), limited=len(totals) > most, **_info(about))
+class MemoryHistory:
+    """What the monitor of an embedded manager keeps; nothing with monitoring off."""
+
+    def __init__(self, monitor: _core.Monitor | None) -> None:
+        self._monitor = monitor
+
+    def _subjects(self, asked: Question) -> tuple[str, ...]:
+        """Whom a question of named subjects means: the machine where it names nobody."""
+        if self._monitor is None:
+            return asked.ids
+        if asked.labels:
+            return ()
+        if asked.ids or not asked.philosophy:
+            return asked.ids or ("system",)
+        rows = self._monitor._history_usage((), asked.philosophy, asked.begin_ns, asked.end_ns)[0]
+        return tuple(row[0] for row in rows)
+
+    def range(self, asked: Question, metrics: tuple[str, ...], fields: tuple[str, ...], step_seconds: float,
+              aggregate: str, limit: int) -> list[HistorySeries]:
+        place, step_ns = RANGE_AGGREGATES.index(aggregate), int(step_seconds * 1e9)
+        answer = []
+        for agent_id in self._subjects(asked):
+            rows, about = _NOTHING
+            if self._monitor is not None:
+                rows, about = self._monitor._history_range(agent_id, asked.begin_ns, asked.end_ns, step_ns)
+            points = [HistoryPoint(when(row[0]), row[1] / 1e9, row[2], _only(row[3:][place], fields))
+                      for row in rows[:limit]]
+            answer.append(HistorySeries(agent_id=None if agent_id == "system" else agent_id, points=points,
+                                        resolution_seconds=0.0, limited=len(rows) > limit, **_info(about)))
+        return answer
+
+    def top(self, asked: Question, metric: str, aggregate: str, n: int) -> HistoryTop:
+        rows, about = _NOTHING
+        if self._monitor is not None and not asked.labels:
+            rows, about = self._monitor._history_top(asked.ids, asked.philosophy, asked.begin_ns, asked.end_ns, metric,
+                                                     TOP_AGGREGATES.index(aggregate), n)
+        return HistoryTop(metric=metric, aggregate=aggregate, unit=UNITS[metric], top=rows, **_info(about))
+
+    def quantile(self, asked: Question, q: float, metric: str) -> HistoryQuantile:
+        ids = asked.ids or (() if asked.philosophy else ("system",))
+        value, about = None, _NOTHING[1]
+        if self._monitor is not None and not asked.labels:
+            value, about = self._monitor._history_quantile(ids, asked.philosophy, asked.begin_ns, asked.end_ns, metric,
+                                                           q)
+        return HistoryQuantile(metric=metric, q=q, unit=UNITS[metric], value=value, exact=True, subjects=about[0],
+                               **_info(about))
+
+    def usage(self, asked: Question, by: str, limit: int) -> UsageTotals:
+        rows, about = _NOTHING
+        if self._monitor is not None and not asked.labels:
+            rows, about = self._monitor._history_usage(asked.ids, asked.philosophy, asked.begin_ns, asked.end_ns)
+        rows = [row for row in rows if row[0]]
+        groups: dict[str | None, list[tuple[Any, ...]]] = {}
+        for row in rows:
+            groups.setdefault(row[0] if by == "agent" else row[1] if by == "philosophy" else None, []).append(row)
+        totals = sorted((_sum(name, group) for name, group in groups.items()),
+                        key=lambda total: (-(total.cpu_seconds or 0.0), total.name or ""))
+        return UsageTotals(by=by, rows=totals[:limit], total=_sum(None, rows), limited=len(totals) > limit,
+                           **_info(about))

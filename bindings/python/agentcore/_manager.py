@@ -155,11 +155,16 @@ class ResourceManager(_core.Manager):
         length of a point, 0 = the finest there is. aggregate: "mean", "min" or "max" of a point's
         samples. labels: {"team": "web"}, None as value = whatever it is. limit: points per series.
 
-        Embedded it answers from memory, where agents have no labels; over the daemon from its
-        history on disk. ValueError names what is wrong.
+        Embedded it answers from memory, where agents have no labels: back to when the manager was
+        made, at most history_minutes, and less where history_budget_mb is full. Over the daemon it
+        answers from the history on disk. ValueError names what is wrong.
         """
-        return _history.memory_range(self._monitor, agents, metrics, since, until, step_seconds, aggregate, philosophy,
-                                     labels, limit)
+        words, fields = _history.wanted_fields(metrics)
+        return self._recorded.range(
+            _history.question(since, until, agents, philosophy, labels), words, fields,
+            _history.seconds("step_seconds", step_seconds),
+            _history.word("aggregate", aggregate, _history.RANGE_AGGREGATES),
+            _history.number("limit", limit, 1, 100_000))
 
     def history_top(
         self,
@@ -175,7 +180,9 @@ class ResourceManager(_core.Manager):
     ) -> HistoryTop:
         """The n (1 to 1000) agents with the largest "mean", "max" or "sum" of a metric, of all
         agents or of those that are named. Times and filters as in history_range."""
-        return _history.memory_top(self._monitor, metric, aggregate, n, since, until, agents, philosophy, labels)
+        return self._recorded.top(
+            _history.question(since, until, agents, philosophy, labels), _history.metric_of(metric),
+            _history.word("aggregate", aggregate, _history.TOP_AGGREGATES), _history.number("n", n, 1, 1000))
 
     def history_quantile(
         self,
@@ -190,7 +197,8 @@ class ResourceManager(_core.Manager):
     ) -> HistoryQuantile:
         """The quantile q (0 to 1) of a metric over all samples of all subjects together; of the
         machine where nobody is named. Times and filters as in history_range."""
-        return _history.memory_quantile(self._monitor, q, metric, since, until, agents, philosophy, labels)
+        return self._recorded.quantile(_history.question(since, until, agents, philosophy, labels),
+                                       _history.quantile_of(q), _history.metric_of(metric))
 
     def history_usage(
         self,
@@ -206,7 +214,12 @@ class ResourceManager(_core.Manager):
         """What agents used: CPU seconds, GiB-hours of memory, bytes of disk and network; by
         "agent", "philosophy" or "label:KEY", for charge-back. Over the daemon from exact totals,
         embedded integrated from the samples. Times and filters as in history_range."""
-        return _history.memory_usage(self._monitor, by, since, until, agents, philosophy, labels, limit)
+        return self._recorded.usage(_history.question(since, until, agents, philosophy, labels),
+                                    _history.group_of(by), _history.number("limit", limit, 1, 10_000))
+
+    @property
+    def _recorded(self) -> _history.History:
+        return _history.MemoryHistory(self._monitor)
 
     def attach(self, config: Any, pid: int) -> None:
         """Meters the process tree of @pid as @config's agent. ProcessLookupError, FileExistsError
@@ -230,10 +243,7 @@ class ResourceManager(_core.Manager):
 
     @_limits.setter
     def _limits(self, limits: ResourceLimits) -> None:
-        self._set_limits(limits)
-        self._limits_object._unbind(self)
-        self._limits_object = limits
-        limits._bind(self)
+        self._limits_object._give_way(limits, self)
 
     @property
     def limits(self) -> ResourceLimits:

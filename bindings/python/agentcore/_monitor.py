@@ -231,10 +231,7 @@ class ResourceMonitor(_core.Monitor):
         if self._owner is not None:
             self._owner._limits = limits
             return
-        self._set_limits(limits)
-        self._limits_object._unbind(self)
-        self._limits_object = limits
-        limits._bind(self)
+        self._limits_object._give_way(limits, self)
 
     @property
     def limits(self) -> ResourceLimits:

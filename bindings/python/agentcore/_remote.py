@@ -19,14 +19,10 @@ from agentcore._activity import Activity
 from agentcore._config import AgentPhilosophy
 from agentcore._handlers import AlertHandler, Handlers, logger
 from agentcore._history import (
-    HOUR,
-    Agents,
     HistoryPoint,
     HistoryQuantile,
     HistorySeries,
     HistoryTop,
-    Labels,
-    Moment,
     UsageTotal,
     UsageTotals,
 )
@@ -285,6 +281,45 @@ class _RemoteScaler(DynamicScaler):
             self.record_scale_action(philosophy, scale)
 
 
+class _RemoteHistory:
+    """The daemon's history on disk."""
+
+    def __init__(self, client: DaemonClient) -> None:
+        self._client = client
+
+    def _ask(self, path: str, asked: _history.Question, **more: Any) -> dict[str, Any]:
+        query: list[tuple[str, Any]] = [("since", f"{asked.begin_ns / 1e9:.3f}"),
+                                        ("until", f"{asked.end_ns / 1e9:.3f}")]
+        query += [("agents", ",".join(asked.ids))] if asked.ids else []
+        query += [("philosophy", asked.philosophy)] if asked.philosophy else []
+        query += [("label", key if value is None else f"{key}={value}") for key, value in asked.labels.items()]
+        query += list(more.items())
+        return _ask_history(self._client, path, query)[1]
+
+    def range(self, asked: _history.Question, metrics: tuple[str, ...], fields: tuple[str, ...], step_seconds: float,
+              aggregate: str, limit: int) -> list[HistorySeries]:
+        chosen = {"metrics": ",".join(metrics)} if metrics else {}
+        answer = self._ask("/v1/history/range", asked, aggregate=aggregate, limit=limit, step=f"{step_seconds:g}",
+                           **chosen)
+        return [HistorySeries(agent_id=series["agent_id"], points=[_point(point) for point in series["points"]],
+                              **_info(series)) for series in answer["series"]]
+
+    def top(self, asked: _history.Question, metric: str, aggregate: str, n: int) -> HistoryTop:
+        answer = self._ask("/v1/history/top", asked, metric=metric, aggregate=aggregate, n=n)
+        return HistoryTop(metric=answer["metric"], aggregate=answer["aggregate"], unit=answer["unit"],
+                          top=[(row["agent_id"], row["value"]) for row in answer["top"]], **_info(answer))
+
+    def quantile(self, asked: _history.Question, q: float, metric: str) -> HistoryQuantile:
+        answer = self._ask("/v1/history/quantile", asked, metric=metric, q=q)
+        names = ("metric", "q", "unit", "value", "exact", "subjects")
+        return HistoryQuantile(**{name: answer[name] for name in names}, **_info(answer))
+
+    def usage(self, asked: _history.Question, by: str, limit: int) -> UsageTotals:
+        answer = self._ask("/v1/usage", asked, by=by, limit=limit)
+        return UsageTotals(by=answer["by"], rows=[UsageTotal(**row) for row in answer["rows"]],
+                           total=UsageTotal(name=None, **answer["total"]), **_info(answer))
+
+
 class RemoteResourceManager(ResourceManager):
     """What ResourceManager.connect returns: the same calls, answered by agentcored.
 
@@ -388,94 +423,9 @@ class RemoteResourceManager(ResourceManager):
         names = ("cpu_percent", "memory_mb", "execution_time_seconds", "confidence", "basis", "runs")
         return {name: answer[name] for name in names}
 
-    # ---- History
-
-    def _question(self, path: str, since: Moment, until: Moment | None, agents: Agents, philosophy: str | None,
-                  labels: Labels, **more: Any) -> dict[str, Any]:
-        begin, end = _history.span(since, until)
-        query: list[tuple[str, Any]] = [("since", f"{begin / 1e9:.3f}"), ("until", f"{end / 1e9:.3f}")]
-        ids, kind = _history.names(agents), _history.philosophy_of(philosophy)
-        query += [("agents", ",".join(ids))] if ids else []
-        query += [("philosophy", kind)] if kind else []
-        query += [("label", key if value is None else f"{key}={value}") for key, value in (labels or {}).items()]
-        query += list(more.items())
-        return _ask_history(self._client, path, query)[1]
-
-    def history_range(
-        self,
-        agents: Agents = None,
-        *,
-        metrics: str | Iterable[str] | None = None,
-        since: Moment = HOUR,
-        until: Moment | None = None,
-        step_seconds: float = 0.0,
-        aggregate: str = "mean",
-        philosophy: str | None = None,
-        labels: Labels = None,
-        limit: int = 10_000,
-    ) -> list[HistorySeries]:
-        words = _history.wanted_fields(metrics)[0]
-        more: dict[str, Any] = {
-            "aggregate": _history.word("aggregate", aggregate, _history.RANGE_AGGREGATES),
-            "limit": _history.number("limit", limit, 1, 100_000),
-            "step": f"{_history.seconds('step_seconds', step_seconds):g}",
-        }
-        if words:
-            more["metrics"] = ",".join(words)
-        answer = self._question("/v1/history/range", since, until, agents, philosophy, labels, **more)
-        return [HistorySeries(agent_id=series["agent_id"], points=[_point(point) for point in series["points"]],
-                              **_info(series)) for series in answer["series"]]
-
-    def history_top(
-        self,
-        metric: str = "cpu",
-        *,
-        aggregate: str = "mean",
-        n: int = 10,
-        since: Moment = HOUR,
-        until: Moment | None = None,
-        agents: Agents = None,
-        philosophy: str | None = None,
-        labels: Labels = None,
-    ) -> HistoryTop:
-        answer = self._question(
-            "/v1/history/top", since, until, agents, philosophy, labels, metric=_history.metric_of(metric),
-            aggregate=_history.word("aggregate", aggregate, _history.TOP_AGGREGATES),
-            n=_history.number("n", n, 1, 1000))
-        return HistoryTop(metric=answer["metric"], aggregate=answer["aggregate"], unit=answer["unit"],
-                          top=[(row["agent_id"], row["value"]) for row in answer["top"]], **_info(answer))
-
-    def history_quantile(
-        self,
-        q: float = 0.95,
-        metric: str = "cpu",
-        *,
-        since: Moment = HOUR,
-        until: Moment | None = None,
-        agents: Agents = None,
-        philosophy: str | None = None,
-        labels: Labels = None,
-    ) -> HistoryQuantile:
-        answer = self._question("/v1/history/quantile", since, until, agents, philosophy, labels,
-                                metric=_history.metric_of(metric), q=_history.quantile_of(q))
-        names = ("metric", "q", "unit", "value", "exact", "subjects")
-        return HistoryQuantile(**{name: answer[name] for name in names}, **_info(answer))
-
-    def history_usage(
-        self,
-        by: str = "agent",
-        *,
-        since: Moment = HOUR,
-        until: Moment | None = None,
-        agents: Agents = None,
-        philosophy: str | None = None,
-        labels: Labels = None,
-        limit: int = 1000,
-    ) -> UsageTotals:
-        answer = self._question("/v1/usage", since, until, agents, philosophy, labels, by=_history.group_of(by),
-                                limit=_history.number("limit", limit, 1, 10_000))
-        return UsageTotals(by=answer["by"], rows=[UsageTotal(**row) for row in answer["rows"]],
-                           total=UsageTotal(name=None, **answer["total"]), **_info(answer))
+    @property
+    def _recorded(self) -> _history.History:
+        return _RemoteHistory(self._client)
 
     def discover(self, presets: str | Iterable[str] | None = None) -> list[DiscoveredAgent]:
         names = [presets] if isinstance(presets, str) else list(presets or ())

@@ -174,3 +174,10 @@ class ResourceLimits:
 
     def _unbind(self, user: Any) -> None:
         self._users[:] = [known for known in self._users if known() not in (None, user)]
+
+    def _give_way(self, limits: ResourceLimits, user: Any) -> None:
+        """@limits become those of @user in place of these; ValueError changes nothing."""
+        user._set_limits(limits)
+        self._unbind(user)
+        user._limits_object = limits
+        limits._bind(user)
