@@ -116,7 +116,7 @@ def run_in_another_pid_namespace():
     process = in_namespace("run", "--id", "inside", "--", "sleep", "60")
     wait_for("its first sample", lambda: agent("inside").get("processes"))
     equal([agent("inside")["pid"]], children(process.pid), "its number here")
-    equal([m["name"] for m in agent("inside")["members"]], ["sleep"])
+    wait_for("the command", lambda: [m["name"] for m in agent("inside")["members"]] == ["sleep"])
     equal(daemon.run("stop", "inside", "--grace", "0s").code, 0)
     process.communicate(timeout=20)
 
