@@ -280,7 +280,9 @@ static int visit_tiers(
     int64_t end = to_ms;
     for (size_t i = n; i-- > 0;) {
         starts[i] = end;
-        int r = hist_series_oldest(visit->db, tiers[i], group, &starts[i], error);
+        int r = 0;
+        if (end > from_ms) /* else the finer ones hold all of the span */
+            r = hist_series_oldest(visit->db, tiers[i], group, &starts[i], error);
         if (r < 0)
             return r;
         starts[i] = MIN(starts[i], end);
